@@ -1,0 +1,1 @@
+"""Kinds of encrypted home: formats and kernel put together."""

@@ -1,0 +1,92 @@
+"""Every exception that pyhome raises on purpose: facts in fields, no advice. Front ends choose the words for their readers."""
+
+from __future__ import annotations
+
+
+class PyhomeError(Exception):
+    """The root. `exit_code` is what the command line exits with; each class has its own and keeps it for ever."""
+
+    exit_code = 1
+
+
+class FormatError(PyhomeError):
+    """Bytes that are not what they should be: `what` names the format, `reason` the defect."""
+
+    exit_code = 10
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+class UnknownVersionError(FormatError):
+    """A format of a version that this program does not know."""
+
+    exit_code = 11
+
+    def __init__(self, what: str, version: int) -> None:
+        """Keep the version found."""
+        super().__init__(what, f"version {version} is not known")
+        self.version = version
+
+
+class PassphraseLengthError(PyhomeError):
+    """A passphrase outside the format's limits, or with a NUL in it: `role` says which, `length` is in bytes."""
+
+    exit_code = 12
+
+    def __init__(self, role: str, length: int) -> None:
+        """Keep the role and the length."""
+        super().__init__(f"the {role} has {length} bytes; it must have 1 to 64, none of them NUL")
+        self.role = role
+        self.length = length
+
+
+class WrongPassphraseError(PyhomeError):
+    """The passphrase does not open the wrapped file (or what came out is not the home's mount passphrase)."""
+
+    exit_code = 13
+
+
+class WireError(PyhomeError):
+    """The other end of the shim's socket broke the protocol or went away."""
+
+    exit_code = 14
+
+
+class UnsafeFileError(PyhomeError):
+    """A file that must not be believed: `path` and the `reason` (a link, a foreign owner, too large, not a regular file)."""
+
+    exit_code = 15
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the path and the reason."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class HomeBusyError(PyhomeError):
+    """The home cannot be locked because processes still use it; `holders` describes them, one line each."""
+
+    exit_code = 16
+
+    def __init__(self, mountpoint: str, holders: tuple[str, ...]) -> None:
+        """Keep the mount point and the holders."""
+        super().__init__(f"{mountpoint} is busy")
+        self.mountpoint = mountpoint
+        self.holders = holders
+
+
+class StorageError(PyhomeError):
+    """The home's storage is not there or not usable: `what` and the `reason`."""
+
+    exit_code = 17
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason

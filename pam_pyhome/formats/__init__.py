@@ -1,0 +1,1 @@
+"""Pure formats: bytes in, frozen records out, and back."""

@@ -1,0 +1,1 @@
+"""Between libpam and policy."""
