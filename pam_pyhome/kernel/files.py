@@ -1,0 +1,152 @@
+"""Files: opened without following links, believed only after a look at them, replaced atomically and durably, locked."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+
+from pam_pyhome.errors import UnsafeFileError
+
+STAGED_SUFFIX = ".pyhome-new"
+_POLL_SECONDS = 0.02
+
+
+def open_directory(name: str, *, within: int | None = None, owners: tuple[int, ...]) -> int:
+    """Descriptor of directory `name`, which must not be a link, and must belong to one of `owners` and not be world-writable.
+
+    OSError if it cannot be opened, UnsafeFileError if it must not be believed.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=within)
+    status = os.fstat(fd)
+    if status.st_uid not in owners or status.st_mode & stat.S_IWOTH:
+        os.close(fd)
+        raise UnsafeFileError(name, f"is owned by uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):o}")
+    return fd
+
+
+def read_file(directory: int, name: str, *, owners: tuple[int, ...], limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes that belongs to one of `owners`.
+
+    FileNotFoundError if there is none; UnsafeFileError for a link, a FIFO, a device, another owner or a larger file.
+    """
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise UnsafeFileError(name, "is a link or no regular file") from None
+        raise
+    try:
+        _believe(os.fstat(fd), name, owners, limit)
+        return _read_all(fd, name, limit)
+    finally:
+        os.close(fd)
+
+
+def _believe(status: os.stat_result, name: str, owners: tuple[int, ...], limit: int) -> None:
+    """UnsafeFileError unless `status` is that of a file worth reading."""
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeFileError(name, "is no regular file")
+    if status.st_uid not in owners:
+        raise UnsafeFileError(name, f"is owned by uid {status.st_uid}")
+    if status.st_size > limit:
+        raise UnsafeFileError(name, f"has {status.st_size} bytes, more than {limit}")
+
+
+def _read_all(fd: int, name: str, limit: int) -> bytes:
+    """Everything up to `limit` bytes; UnsafeFileError if the file grew beyond it meanwhile."""
+    content = b""
+    while chunk := os.read(fd, limit + 1 - len(content)):
+        content += chunk
+        if len(content) > limit:
+            raise UnsafeFileError(name, f"has more than {limit} bytes")
+    return content
+
+
+def exists(directory: int, name: str) -> bool:
+    """Whether `directory` has an entry `name`, of whatever kind; a link is not followed."""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def stage(directory: int, name: str, size: int, *, mode: int = 0o600) -> None:
+    """Create the successor of `name` beside it with `size` bytes of zeros on disk, so that filling it later needs no space.
+
+    An earlier successor is removed first. OSError if there is no room or no right.
+    """
+    staged = name + STAGED_SUFFIX
+    discard_staged(directory, name)
+    fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+    try:
+        _write_all(fd, bytes(size))
+        os.fsync(fd)
+    except OSError:
+        discard_staged(directory, name)
+        raise
+    finally:
+        os.close(fd)
+
+
+def commit(directory: int, name: str, content: bytes) -> None:
+    """Fill the staged successor of `name` with `content` (at most the staged size) and put it in `name`'s place, durably.
+
+    Until the rename the old file is untouched; after it the new one is complete on disk.
+    """
+    staged = name + STAGED_SUFFIX
+    fd = os.open(staged, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise UnsafeFileError(staged, "is no regular file")
+        _write_all(fd, content)
+        os.ftruncate(fd, len(content))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(staged, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def replace_file(directory: int, name: str, content: bytes, *, mode: int = 0o600) -> None:
+    """Put a file with `content` in the place of `name`: new file, fsync, rename, fsync of the directory. OSError if any step fails."""
+    stage(directory, name, len(content), mode=mode)
+    commit(directory, name, content)
+
+
+def discard_staged(directory: int, name: str) -> None:
+    """Remove a successor of `name` that was never put in place; nothing if there is none."""
+    try:
+        os.unlink(name + STAGED_SUFFIX, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    """Write everything or raise OSError."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def try_lock(fd: int, *, exclusive: bool, seconds: float = 0.0) -> bool:
+    """flock the descriptor, trying for `seconds`; whether it worked."""
+    mode = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, mode)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+
+
+def wait_for_lock(fd: int) -> None:
+    """flock the descriptor exclusively, however long that takes."""
+    fcntl.flock(fd, fcntl.LOCK_EX)

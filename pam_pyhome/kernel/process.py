@@ -1,0 +1,95 @@
+"""This process: whose rights it uses, what it may leak, and its namespace."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from pam_pyhome.kernel.libc import check, proto
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PR_SET_DUMPABLE = 4
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
+CLONE_NEWNS = 0x00020000
+
+
+def protect_memory() -> None:
+    """No core dump, no ptrace by others, and nothing of this process on swap."""
+    unsigned = ctypes.c_ulong
+    prctl = proto(None, "prctl", ctypes.c_int, ctypes.c_int, unsigned, unsigned, unsigned, unsigned)
+    check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+    check(proto(None, "mlockall", ctypes.c_int, ctypes.c_int)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT), "mlockall")
+
+
+class rights_of:  # noqa: N801 - reads as a phrase in `with rights_of(uid, gid):`
+    """Act on files with the rights of `uid` and `gid` and no other groups.
+
+    The real uid stays 0, so that the user cannot signal this process meanwhile. Not to be nested.
+    """
+
+    def __init__(self, uid: int, gid: int) -> None:
+        """Take the identity to act with; nothing changes yet."""
+        self._uid = uid
+        self._gid = gid
+        self._groups: list[int] = []
+
+    def __enter__(self) -> None:
+        """Groups first: without root's effective uid they could not be changed."""
+        self._groups = os.getgroups()
+        os.setgroups([self._gid])
+        os.setegid(self._gid)
+        os.seteuid(self._uid)
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        """Be root again."""
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(self._groups)
+
+
+class real_user:  # noqa: N801 - reads as a phrase in `with real_user(uid):`
+    """Have `uid` as the real uid, as `ecryptfs_check_dev_ruid` and the user's keyrings ask, with root's effective rights.
+
+    The user can signal this process meanwhile and so break their own login, nothing else.
+    """
+
+    def __init__(self, uid: int) -> None:
+        """Take the uid; nothing changes yet."""
+        self._uid = uid
+
+    def __enter__(self) -> None:
+        """Change the real uid only."""
+        os.setresuid(self._uid, 0, 0)
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        """Be root again."""
+        os.setresuid(0, 0, 0)
+
+
+def start_time(pid: int) -> int:
+    """When `pid` started, in clock ticks since boot (field 22 of /proc/PID/stat). OSError if it is gone."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def in_first_mount_namespace() -> bool:
+    """Whether this process sees the mounts that process 1 sees; True as well where a sandbox forbids to look."""
+    try:
+        return os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt")
+    except PermissionError:
+        return True
+
+
+def join_first_mount_namespace() -> None:
+    """See and change the mounts of process 1 from now on; the working directory becomes `/`."""
+    if in_first_mount_namespace():
+        return
+    fd = os.open("/proc/1/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check(proto(None, "setns", ctypes.c_int, ctypes.c_int, ctypes.c_int)(fd, CLONE_NEWNS), "setns")
+    finally:
+        os.close(fd)
+    os.chdir("/")
