@@ -134,7 +134,7 @@ def _write_all(fd: int, content: bytes) -> None:
 
 
 def try_lock(fd: int, *, exclusive: bool, seconds: float = 0.0) -> bool:
-    """flock the descriptor, trying for `seconds`; whether it worked."""
+    """Flock the descriptor, trying for `seconds`; whether it worked."""
     mode = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
     deadline = time.monotonic() + seconds
     while True:
@@ -148,5 +148,17 @@ def try_lock(fd: int, *, exclusive: bool, seconds: float = 0.0) -> bool:
 
 
 def wait_for_lock(fd: int) -> None:
-    """flock the descriptor exclusively, however long that takes."""
+    """Flock the descriptor exclusively, however long that takes."""
     fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def open_canonical(path: bytes) -> int:
+    """O_PATH descriptor of the directory at an absolute path in which nothing is a link. OSError with ELOOP otherwise."""
+    fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in filter(None, path.split(b"/")):
+        try:
+            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd

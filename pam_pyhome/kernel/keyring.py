@@ -28,7 +28,7 @@ _SERIAL = ctypes.c_int32
 
 
 def _function(name: str, *argtypes: object) -> Callable[..., int]:
-    """libkeyutils' `name`; all answer a long that is -1 on failure."""
+    """Libkeyutils' `name`; all answer a long that is -1 on failure."""
     return proto(_LIBRARY, name, ctypes.c_long, *argtypes)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import _hashlib
+import ctypes
 
 from pam_pyhome.errors import StorageError
 
@@ -17,7 +16,7 @@ _POINTER = ctypes.c_void_p
 
 
 def function(name: str, restype: Any, *argtypes: Any) -> Callable[..., Any]:
-    """libcrypto's `name`, found through the extension module: dlsym on its handle searches what it is linked with."""
+    """Libcrypto's `name`, found through the extension module: dlsym on its handle searches what it is linked with."""
     handle = ctypes.CDLL(getattr(_hashlib, "__file__", None))
     found = handle[name]
     found.restype = restype

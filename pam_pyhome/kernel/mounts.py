@@ -57,7 +57,9 @@ def mount(source: str, target: int, fstype: str, flags: int, options: str) -> No
     """Mount on the directory open as `target`. OSError with the kernel's reason."""
     text = ctypes.c_char_p
     call = proto(None, "mount", ctypes.c_int, text, text, text, ctypes.c_ulong, text)
-    check(call(os.fsencode(source), b"/proc/self/fd/%d" % target, fstype.encode(), flags, os.fsencode(options)), "mount")
+    check(
+        call(os.fsencode(source), b"/proc/self/fd/%d" % target, fstype.encode(), flags, os.fsencode(options)), "mount"
+    )
 
 
 def umount(parent: int, name: bytes) -> None:

@@ -20,7 +20,12 @@ def send_once(path: str, message: bytes) -> None:
     """Connect to the sequenced-packet socket at `path`, send `message`, close. OSError if nobody listens; never blocks."""
     integer, text, size = ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
     address = AF_UNIX.to_bytes(2, sys.byteorder) + os.fsencode(path).ljust(_PATH_SIZE, b"\0")
-    fd = check(proto(None, "socket", integer, integer, integer, integer)(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket")
+    fd = check(
+        proto(None, "socket", integer, integer, integer, integer)(
+            AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0
+        ),
+        "socket",
+    )
     try:
         check(proto(None, "connect", integer, integer, text, ctypes.c_uint)(fd, address, len(address)), path)
         send = proto(None, "send", ctypes.c_ssize_t, integer, text, size, integer)

@@ -43,7 +43,9 @@ class rights_of:  # noqa: N801 - reads as a phrase in `with rights_of(uid, gid):
         os.setegid(self._gid)
         os.seteuid(self._uid)
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Be root again."""
         os.seteuid(0)
         os.setegid(0)
@@ -64,7 +66,9 @@ class real_user:  # noqa: N801 - reads as a phrase in `with real_user(uid):`
         """Change the real uid only."""
         os.setresuid(self._uid, 0, 0)
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Be root again."""
         os.setresuid(0, 0, 0)
 

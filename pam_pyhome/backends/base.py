@@ -1,0 +1,71 @@
+"""What every kind of encrypted home can do, and whose home it is."""
+
+from __future__ import annotations
+
+from pam_pyhome.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from pam_pyhome.formats.opened import OpenedHome, Rewrite
+    from pam_pyhome.formats.state import OpenRecord
+else:
+    Protocol = object
+
+
+class Account(Record):
+    """The user as the password database knows them: name, numeric ids, home directory."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+class Wishes(Record):
+    """What the owner asked for in the home's own configuration."""
+
+    open_at_login: bool
+    lock_at_logout: bool
+    own_passphrase: bool
+
+
+class Backend(Protocol):
+    """One way to store an encrypted home. Errors are of `pam_pyhome.errors`; OSError passes through."""
+
+    name: str
+
+    def probe(self, account: Account) -> bool:
+        """Whether the account has a home of this kind."""
+
+    def wishes(self, account: Account) -> Wishes:
+        """What the owner configured."""
+
+    def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
+        """The keys of the home. `exact`: only the current key file counts, no older copy of it.
+
+        `rewrap`: also prepare a key file that this password opens. WrongPassphraseError if the password is wrong,
+        FormatError, UnsafeFileError or StorageError if the home's key files are not usable.
+        """
+
+    def mounted(self, account: Account) -> OpenRecord | None:
+        """The home as the kernel shows it, or None while it is locked."""
+
+    def attach(self, account: Account, opened: OpenedHome) -> OpenRecord:
+        """Mount the home with the keys of `opened`."""
+
+    def detach(self, record: OpenRecord) -> None:
+        """Lock the home; nothing if it is locked. HomeBusyError while it is in use."""
+
+    def rewrite(self, account: Account, change: Rewrite) -> bool:
+        """Put a prepared key file in place; False if the present one is no longer the expected one."""
+
+    def remember(self, account: Account) -> None:
+        """Keep a copy of the key files, which have just proved to be good."""
+
+    def reserve(self, account: Account) -> None:
+        """Make sure that a new key file can be written. OSError if not."""
+
+    def change_password(self, account: Account, old: bytes, new: bytes) -> None:
+        """Let `new` open the home instead of `old`. Nothing has changed if it raises."""

@@ -1,0 +1,94 @@
+"""eCryptfs homes as ecryptfs-utils makes them: `ecryptfs-migrate-home`, `ecryptfs-setup-private`, `adduser --encrypt-home`."""
+
+from __future__ import annotations
+
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, ecryptfs_unlock
+from pam_pyhome.backends.base import Wishes
+from pam_pyhome.errors import FormatError, UnsafeFileError
+from pam_pyhome.formats import ecryptfs_layout as layout
+from pam_pyhome.formats.ecryptfs_wrapped import MAX_SIZE, parse_wrapped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+    from pam_pyhome.formats.opened import OpenedHome, Rewrite
+    from pam_pyhome.formats.state import OpenRecord
+
+_PARSERS = {layout.SIGNATURES: layout.parse_signatures, layout.MOUNTPOINT: layout.parse_mountpoint}
+
+
+class EcryptfsBackend:
+    """The `Backend` of eCryptfs; see there for what each method promises."""
+
+    name = "ecryptfs"
+
+    def probe(self, account: Account) -> bool:
+        """There is ciphertext, and a key file or a good copy of one."""
+        if not ecryptfs_store.has_lower(account):
+            return False
+        return ecryptfs_store.has(account, layout.WRAPPED) or ecryptfs_store.is_kept(account)
+
+    def wishes(self, account: Account) -> Wishes:
+        """The flag files of ecryptfs-utils. Where the whole directory has been deleted, what it is there for is assumed."""
+        has = ecryptfs_store.has
+        gone = not has(account, ".") and ecryptfs_store.is_kept(account)
+        return Wishes(
+            open_at_login=gone or has(account, layout.AUTO_MOUNT),
+            lock_at_logout=gone or has(account, layout.AUTO_UMOUNT),
+            own_passphrase=has(account, layout.WRAPPING_INDEPENDENT),
+        )
+
+    def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
+        """Unwrap, verify against `Private.sig`, derive."""
+        return ecryptfs_unlock.unlock(account, password, exact=exact, rewrap=rewrap, backend=self.name)
+
+    def mounted(self, account: Account) -> OpenRecord | None:
+        """Ask the kernel."""
+        return ecryptfs_mount.mounted(account, self.name)
+
+    def attach(self, account: Account, opened: OpenedHome) -> OpenRecord:
+        """Mount."""
+        return ecryptfs_mount.attach(account, opened)
+
+    def detach(self, record: OpenRecord) -> None:
+        """Unmount."""
+        ecryptfs_mount.detach(record)
+
+    def rewrite(self, account: Account, change: Rewrite) -> bool:
+        """Replace `wrapped-passphrase`; what was there is kept where only root can reach it."""
+        try:
+            present = ecryptfs_store.read(account, layout.WRAPPED)
+        except (OSError, UnsafeFileError):
+            present = ecryptfs_unlock.MISSING
+        if present != change.expected:
+            return False
+        if present:
+            ecryptfs_store.keep(account, ecryptfs_store.PREVIOUS, present)
+        ecryptfs_store.recreate_config(account)
+        ecryptfs_store.replace(account, layout.WRAPPED, change.content)
+        return True
+
+    def remember(self, account: Account) -> None:
+        """Keep each live file that parses; put back from the copy each one that is missing or damaged."""
+        for name in ecryptfs_store.KEPT:
+            try:
+                content = ecryptfs_store.read(account, name)
+                _PARSERS.get(name, parse_wrapped)(content)
+            except (FileNotFoundError, FormatError):
+                self._put_back(account, name)
+            else:
+                ecryptfs_store.keep(account, name, content)
+
+    def _put_back(self, account: Account, name: str) -> None:
+        """Restore a live file from its copy, if there is one."""
+        kept = ecryptfs_store.read_kept(account, name)
+        if kept is not None:
+            ecryptfs_store.replace(account, name, kept)
+
+    def reserve(self, account: Account) -> None:
+        """Room for the largest wrapped passphrase."""
+        ecryptfs_store.reserve(account, MAX_SIZE)
+
+    def change_password(self, account: Account, old: bytes, new: bytes) -> None:
+        """Wrap the same mount passphrase with the new password."""
+        ecryptfs_unlock.change_password(account, old, new)

@@ -1,0 +1,192 @@
+"""Where an eCryptfs home keeps its key files, and the reading and writing of them with the user's rights.
+
+The live files are in `~/.ecryptfs`, which is either a directory or a link to `/home/.ecryptfs/USER/.ecryptfs`; that link is
+recognised by its text and never followed. Copies that were good at the last login are in `/var/lib/pyhome/UID`, where only
+root can damage them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pam_pyhome.errors import StorageError, UnsafeFileError
+from pam_pyhome.formats import ecryptfs_layout as layout
+from pam_pyhome.kernel import files
+from pam_pyhome.kernel.process import rights_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+
+SHARED = "/home/.ecryptfs"
+STATE = "/var/lib/pyhome"
+CONFIG = ".ecryptfs"
+LOWER = ".Private"
+LIMITS = {layout.WRAPPED: 4096, layout.SIGNATURES: 4096, layout.MOUNTPOINT: 4096 + 1, layout.RC: 65536}
+KEPT = (layout.WRAPPED, layout.SIGNATURES, layout.MOUNTPOINT)
+PREVIOUS = layout.WRAPPED + ".previous"
+
+
+def shared_path(account: Account, name: str) -> str:
+    """Where `ecryptfs-setup-private -b` keeps `name` of this account."""
+    return f"{SHARED}/{account.name}/{name}"
+
+
+def locate(account: Account, name: str) -> str | None:
+    """The canonical path of `.ecryptfs` or `.Private` of the account, or None if there is none.
+
+    To be called with the user's rights. UnsafeFileError if `~/NAME` is a link to anywhere but the shared place.
+    """
+    in_home = f"{account.home}/{name}"
+    shared = shared_path(account, name)
+    try:
+        status = os.lstat(in_home)
+    except (FileNotFoundError, PermissionError):
+        return shared if _is_directory(shared) else None
+    if stat.S_ISDIR(status.st_mode):
+        return in_home
+    if stat.S_ISLNK(status.st_mode) and os.readlink(in_home) == shared:
+        return shared if _is_directory(shared) else None
+    raise UnsafeFileError(in_home, f"is neither a directory nor a link to {shared}")
+
+
+def _is_directory(path: str) -> bool:
+    """Whether `path` itself, not what it links to, is a directory."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _open_config(account: Account) -> int:
+    """Descriptor of the configuration directory, with the user's rights already taken. FileNotFoundError if there is none."""
+    path = locate(account, CONFIG)
+    if path is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{account.home}/{CONFIG}")
+    return files.open_directory(path, owners=(account.uid,))
+
+
+def has_lower(account: Account) -> bool:
+    """Whether the ciphertext of the home is where eCryptfs keeps it."""
+    with rights_of(account.uid, account.gid):
+        return locate(account, LOWER) is not None
+
+
+def read(account: Account, name: str) -> bytes:
+    """The live file `name`. FileNotFoundError if there is none, UnsafeFileError if it must not be believed."""
+    with rights_of(account.uid, account.gid):
+        directory = _open_config(account)
+        try:
+            return files.read_file(directory, name, owners=(account.uid, 0), limit=LIMITS[name])
+        finally:
+            os.close(directory)
+
+
+def has(account: Account, name: str) -> bool:
+    """Whether the configuration directory has an entry `name`."""
+    with rights_of(account.uid, account.gid):
+        try:
+            directory = _open_config(account)
+        except FileNotFoundError:
+            return False
+        try:
+            return files.exists(directory, name)
+        finally:
+            os.close(directory)
+
+
+def read_rc(account: Account) -> bytes | None:
+    """`~/.ecryptfsrc`, or None if there is none that can be believed."""
+    with rights_of(account.uid, account.gid):
+        try:
+            home = os.open(account.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return files.read_file(home, layout.RC, owners=(account.uid,), limit=LIMITS[layout.RC])
+        except (OSError, UnsafeFileError):
+            return None
+        finally:
+            os.close(home)
+
+
+def reserve(account: Account, size: int) -> None:
+    """Put room for a wrapped passphrase of `size` bytes on disk. OSError if there is none."""
+    with rights_of(account.uid, account.gid):
+        directory = _open_config(account)
+        try:
+            files.stage(directory, layout.WRAPPED, size)
+        finally:
+            os.close(directory)
+
+
+def replace(account: Account, name: str, content: bytes) -> None:
+    """Replace the live file `name`, atomically and durably; room that `reserve` made for it is used."""
+    with rights_of(account.uid, account.gid):
+        directory = _open_config(account)
+        try:
+            if files.exists(directory, name + files.STAGED_SUFFIX):
+                files.commit(directory, name, content)
+            else:
+                files.replace_file(directory, name, content)
+        finally:
+            os.close(directory)
+
+
+def recreate_config(account: Account) -> None:
+    """Make the configuration directory again where it has been deleted, if its parent is the user's."""
+    with rights_of(account.uid, account.gid):
+        if locate(account, CONFIG) is None:
+            parent = os.path.dirname(shared_path(account, CONFIG))
+            os.mkdir(f"{parent if _is_directory(parent) else account.home}/{CONFIG}", 0o700)
+
+
+def _open_kept(account: Account, *, create: bool) -> int:
+    """Descriptor of the root-owned directory with this account's copies."""
+    path = f"{STATE}/{account.uid}"
+    if create:
+        for level in (STATE, path):
+            try:
+                os.mkdir(level, 0o700)
+            except FileExistsError:
+                continue
+    return files.open_directory(path, owners=(0,))
+
+
+def read_kept(account: Account, name: str) -> bytes | None:
+    """The copy of `name` that was good at the last login, or None."""
+    try:
+        directory = _open_kept(account, create=False)
+    except FileNotFoundError:
+        return None
+    try:
+        return files.read_file(directory, name, owners=(0,), limit=LIMITS[name])
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(directory)
+
+
+def keep(account: Account, name: str, content: bytes) -> None:
+    """Keep `content` as the good copy of `name`; nothing is written if it is there already."""
+    directory = _open_kept(account, create=True)
+    try:
+        limit = LIMITS.get(name, LIMITS[layout.WRAPPED])
+        if not (
+            files.exists(directory, name) and files.read_file(directory, name, owners=(0,), limit=limit) == content
+        ):
+            files.replace_file(directory, name, content)
+    finally:
+        os.close(directory)
+
+
+def is_kept(account: Account) -> bool:
+    """Whether there is a copy to fall back on."""
+    return read_kept(account, layout.WRAPPED) is not None
+
+
+def explain(error: OSError) -> StorageError:
+    """An OSError on a key file as a StorageError that names the file."""
+    return StorageError(str(error.filename or "the key files"), error.strerror or str(error))
