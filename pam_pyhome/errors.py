@@ -1,4 +1,4 @@
-"""Every exception that pyhome raises on purpose: facts in fields, no advice. Front ends choose the words for their readers."""
+"""Every exception that pyhome raises on purpose: facts in fields, no advice. Front ends choose the words."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class WireError(PyhomeError):
 
 
 class UnsafeFileError(PyhomeError):
-    """A file that must not be believed: `path` and the `reason` (a link, a foreign owner, too large, not a regular file)."""
+    """A file that must not be believed: `path` and `reason` (a link, a foreign owner, too large, not regular)."""
 
     exit_code = 15
 

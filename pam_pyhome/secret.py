@@ -5,14 +5,14 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import NoReturn
+    from typing import NoReturn, Self
 
 
 class Secret:
     """A secret of any length in a buffer that `wipe` overwrites. Use as a context manager, or wipe it yourself.
 
-    Python may have made copies of the bytes it was built from; the processes that hold secrets are short-lived, locked in
-    memory and undumpable for that reason.
+    Python may have made copies of the bytes it was built from; the processes that hold secrets are short-lived, locked
+    in memory and undumpable for that reason.
     """
 
     __slots__ = ("_buffer",)
@@ -45,11 +45,13 @@ class Secret:
 
     __hash__ = None  # type: ignore[assignment]  # a secret is never a key of a table
 
-    def __enter__(self) -> Secret:
+    def __enter__(self) -> Self:
         """Return the secret, to be wiped on exit."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Wipe."""
         self.wipe()
 

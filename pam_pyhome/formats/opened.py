@@ -1,0 +1,89 @@
+"""What the auth phase hands to the session phase: an opened home, ready to be mounted.
+
+``magic "PYHOPEN" | u8 version (1) | blob user | blob backend | u16 count | count times (blob signature, blob payload) |
+u8 rewrite [| blob expected | blob content]``, with the integers and blobs of `pam_pyhome.formats.binary`;
+``rewrite`` is 0 or 1.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pam_pyhome.errors import FormatError, UnknownVersionError
+from pam_pyhome.formats.binary import Reader, pack_blob, pack_text
+from pam_pyhome.record import Record
+
+WHAT = "opened home"
+_MAGIC = b"PYHOPEN"
+_VERSION = 1
+_KEYS_MAX = 16
+
+
+class Rewrite(Record):
+    """A wrapped file to be replaced: only if it still reads `expected`, by `content`."""
+
+    expected: bytes
+    content: bytes
+
+    def __repr__(self) -> str:
+        """Show the sizes only."""
+        return f"Rewrite(expected={len(self.expected)} bytes, content={len(self.content)} bytes)"
+
+
+class OpenedHome(Record):
+    """The `keys` of a home as pairs of signature and kernel payload, and a rewrite that its file needs."""
+
+    user: str
+    backend: str
+    keys: tuple[tuple[str, bytes], ...]
+    rewrite: Rewrite | None
+
+    def __repr__(self) -> str:
+        """Never the payloads."""
+        signatures = ", ".join(signature for signature, _ in self.keys)
+        return f"OpenedHome({self.user!r}, {self.backend!r}, keys: {signatures}, {self.rewrite!r})"
+
+
+def _fail(reason: str) -> FormatError:
+    return FormatError(WHAT, reason)
+
+
+def emit_opened(opened: OpenedHome) -> bytes:
+    """Write an opened home. Raises FormatError for strings with a NUL and for more than 16 keys."""
+    if len(opened.keys) > _KEYS_MAX:
+        raise _fail(f"{len(opened.keys)} keys")
+    out = _MAGIC + bytes([_VERSION]) + pack_text(opened.user, _fail) + pack_text(opened.backend, _fail)
+    out += struct.pack("<H", len(opened.keys))
+    for signature, payload in opened.keys:
+        out += pack_text(signature, _fail) + pack_blob(payload)
+    if opened.rewrite is None:
+        return out + b"\0"
+    return out + b"\1" + pack_blob(opened.rewrite.expected) + pack_blob(opened.rewrite.content)
+
+
+def parse_opened(data: bytes) -> OpenedHome:
+    """Read what `emit_opened` wrote. Raises FormatError, and UnknownVersionError for another version."""
+    reader = Reader(data, _fail)
+    if reader.take(len(_MAGIC)) != _MAGIC:
+        raise _fail("the magic is missing")
+    version = reader.integer("B")
+    if version != _VERSION:
+        raise UnknownVersionError(WHAT, version)
+    user, backend = reader.text(), reader.text()
+    opened = OpenedHome(user, backend, _parse_keys(reader), _parse_rewrite(reader))
+    reader.end()
+    return opened
+
+
+def _parse_keys(reader: Reader) -> tuple[tuple[str, bytes], ...]:
+    count = reader.integer("H")
+    if count > _KEYS_MAX:
+        raise _fail(f"{count} keys")
+    return tuple((reader.text(), reader.value()) for _ in range(count))
+
+
+def _parse_rewrite(reader: Reader) -> Rewrite | None:
+    present = reader.integer("B")
+    if present > 1:
+        raise _fail("the mark of a rewrite is neither 0 nor 1")
+    return Rewrite(reader.value(), reader.value()) if present else None

@@ -1,0 +1,49 @@
+"""The tokens of the configuration file and of the PAM line, which the shim hands to the worker in this order."""
+
+from __future__ import annotations
+
+from pam_pyhome.record import Record
+
+SKIP_SERVICES = ("cron", "crond", "atd", "sudo", "sudo-i", "systemd-user")
+_FLAGS = {"authenticate", "debug"}
+_IGNORED = {"unwrap"}
+_CHOICES = {"keyring": ("session", "user", "none"), "jobs": ("run", "refuse")}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Settings(Record):
+    """What an administrator can choose. `unknown` holds the tokens that mean nothing here, fit to be logged."""
+
+    authenticate: bool = False
+    debug: bool = False
+    skip_services: tuple[str, ...] = SKIP_SERVICES
+    keyring: str = "session"
+    jobs: str = "run"
+    unknown: tuple[str, ...] = ()
+
+
+def parse_tokens(tokens: Iterable[bytes]) -> Settings:
+    """Read all tokens; later ones win. Never fails: a bad value leaves the setting as it was and goes to `unknown`."""
+    chosen: dict[str, bool | str | tuple[str, ...]] = {}
+    unknown: list[str] = []
+    for token in tokens:
+        text = token.decode("utf-8", "backslashreplace")
+        setting = _parse_token(text)
+        if setting is None:
+            unknown.append(text)
+        else:
+            chosen.update(setting)
+    return Settings(unknown=tuple(unknown), **chosen)  # type: ignore[arg-type]  # _parse_token pairs names and types
+
+
+def _parse_token(text: str) -> dict[str, bool | str | tuple[str, ...]] | None:
+    """The setting that a token makes, an empty one for a token without effect, None for an unknown token."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        return {name: True} if name in _FLAGS else {} if name in _IGNORED else None
+    if name == "skip_services":
+        return {name: tuple(value.replace(",", " ").split())}
+    return {name: value} if value in _CHOICES.get(name, ()) else None

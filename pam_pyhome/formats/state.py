@@ -1,0 +1,129 @@
+"""The files below ``/run/pyhome/<uid>``: leases and the record of an open home.
+
+Lines of ``name=value``, each ended by LF. In values, control bytes, the backslash and everything beyond ASCII are
+written as a backslash and three octal digits.
+"""
+
+from __future__ import annotations
+
+from pam_pyhome.errors import FormatError
+from pam_pyhome.formats.escape import is_plain, to_octal, undo_octal
+from pam_pyhome.record import Record
+
+LEASE = "lease"
+OPEN = "open record"
+_LEASE_NAMES = ("pid", "start", "service", "tty", "rhost")
+_OPEN_NAMES = ("backend", "mountpoint", "dev", "source", "user")
+_DIGITS_MAX = 20
+
+
+class LeaseInfo(Record):
+    """Who holds a lease, for people to read; `start` is in clock ticks after boot, field 22 of ``/proc/PID/stat``."""
+
+    pid: int
+    start: int
+    service: str
+    tty: str
+    rhost: str
+
+
+class OpenRecord(Record):
+    """An open home: where it is mounted, the `device` (``major:minor``) it has there, the serials of its `keys`."""
+
+    user: str
+    backend: str
+    mountpoint: bytes
+    source: bytes
+    device: str
+    keys: tuple[int, ...]
+
+
+def emit_lease(lease: LeaseInfo) -> bytes:
+    """Write a lease. Raises FormatError for numbers below 0 and text that does not encode."""
+    fields = [("pid", _digits(lease.pid, LEASE)), ("start", _digits(lease.start, LEASE))]
+    texts = (("service", lease.service), ("tty", lease.tty), ("rhost", lease.rhost))
+    return _emit(fields + [(name, _encode(text, LEASE)) for name, text in texts])
+
+
+def parse_lease(data: bytes) -> LeaseInfo:
+    """Read a lease. Raises FormatError for missing, repeated and unknown names and for values of another form."""
+    fields = _parse(data, LEASE, _LEASE_NAMES, "")
+    pid, start = (_number(fields[name][0], LEASE) for name in ("pid", "start"))
+    service, tty, rhost = (_decode(fields[name][0]) for name in ("service", "tty", "rhost"))
+    return LeaseInfo(pid, start, service, tty, rhost)
+
+
+def emit_open(record: OpenRecord) -> bytes:
+    """Write the record of an open home. Raises FormatError for what `parse_open` would not read back."""
+    _check_device(record.device.encode("ascii", "replace"))
+    fields = [
+        ("backend", _encode(record.backend, OPEN)),
+        ("mountpoint", record.mountpoint),
+        ("dev", record.device.encode("ascii")),
+        ("source", record.source),
+        ("user", _encode(record.user, OPEN)),
+    ]
+    return _emit(fields + [("key", _digits(serial, OPEN)) for serial in record.keys])
+
+
+def parse_open(data: bytes) -> OpenRecord:
+    """Read the record of an open home; ``key`` may stand any number of times. Raises FormatError."""
+    fields = _parse(data, OPEN, _OPEN_NAMES, "key")
+    _check_device(fields["dev"][0])
+    return OpenRecord(
+        user=_decode(fields["user"][0]),
+        backend=_decode(fields["backend"][0]),
+        mountpoint=fields["mountpoint"][0],
+        source=fields["source"][0],
+        device=fields["dev"][0].decode("ascii"),
+        keys=tuple(_number(serial, OPEN) for serial in fields["key"]),
+    )
+
+
+def _emit(fields: list[tuple[str, bytes]]) -> bytes:
+    return b"".join(name.encode("ascii") + b"=" + to_octal(value) + b"\n" for name, value in fields)
+
+
+def _parse(data: bytes, what: str, once: tuple[str, ...], many: str) -> dict[str, list[bytes]]:
+    """All values by name: those in `once` stand exactly once, `many` as often as it likes."""
+    if not data.endswith(b"\n"):
+        raise FormatError(what, "the last line is not complete")
+    fields: dict[str, list[bytes]] = {name: [] for name in (*once, many) if name}
+    for line in data.split(b"\n")[:-1]:
+        name, _, value = line.partition(b"=")
+        values = fields.get(name.decode("ascii", "replace"))
+        if values is None or not all(is_plain(byte) or byte == ord("\\") for byte in value):
+            raise FormatError(what, "a line is not name=value with a known name")
+        values.append(undo_octal(value, what))
+    if any(len(fields[name]) != 1 for name in once):
+        raise FormatError(what, "a name is missing or stands twice")
+    return fields
+
+
+def _digits(number: int, what: str) -> bytes:
+    if number < 0 or len(str(number)) > _DIGITS_MAX:
+        raise FormatError(what, f"{number} is out of range")
+    return str(number).encode("ascii")
+
+
+def _number(value: bytes, what: str) -> int:
+    if not value.isdigit() or len(value) > _DIGITS_MAX or (value[:1] == b"0" and value != b"0"):
+        raise FormatError(what, "a number is not one")
+    return int(value)
+
+
+def _check_device(device: bytes) -> None:
+    major, _, minor = device.partition(b":")
+    _number(major, OPEN)
+    _number(minor, OPEN)
+
+
+def _encode(text: str, what: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise FormatError(what, "text that cannot be encoded") from None
+
+
+def _decode(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
