@@ -16,7 +16,7 @@ SHIM       = build/pam_pyhome.so
 PAM_CONFIGS =
 ALPM_HOOK   =
 
-INSTALL = install -D -p
+INSTALL = install -D
 FILES   = packaging/files
 
 # The Python tree: symbolic links become what they point at, and nothing but modules goes along.
