@@ -1,0 +1,185 @@
+/* The six entry points, and what is decided without starting Python. The order of the tests is §4 of docs/design.md. */
+#include "pam_pyhome.h"
+
+#include <errno.h>
+#include <security/pam_ext.h>
+#include <stdlib.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define JOB_SERVICES "cron,crond,atd"
+#define PASSWD_MAX (1u << 20)
+
+static int nothing(const struct call *call)
+{
+	if (call->phase == PHASE_OPEN || call->phase == PHASE_CLOSE)
+		return PAM_SUCCESS;
+	return call->phase == PHASE_AUTH && call->set.authenticate ? PAM_USER_UNKNOWN : PAM_IGNORE;
+}
+
+/* When no worker answered: an error only where something was to be verified. */
+static int failure(const struct call *call)
+{
+	if (call->phase == PHASE_PASSWORD || (call->phase == PHASE_AUTH && call->set.authenticate))
+		return PAM_SYSTEM_ERR;
+	return nothing(call);
+}
+
+static void debug(const struct call *call, const char *decision)
+{
+	static const char *const names[] = {"", "auth", "setcred", "account", "open", "close", "password"};
+	if (call->set.debug)
+		pam_syslog(call->pamh, LOG_DEBUG, "%s for %s: %s", names[call->phase], call->user, decision);
+}
+
+static int ask_worker(struct call *call)
+{
+	int code;
+	debug(call, "asking a worker");
+	return worker_run(call, &code) ? code : failure(call);
+}
+
+static bool find_user(struct call *call)
+{
+	struct passwd *found = NULL;
+	int error = ERANGE;
+	for (size_t size = 1024; error == ERANGE && size <= PASSWD_MAX; size *= 4) {
+		free(call->pw_text);
+		call->pw_text = malloc(size);
+		error = call->pw_text != NULL ? getpwnam_r(call->user, &call->pw, call->pw_text, size, &found) : ENOMEM;
+	}
+	return error == 0 && found != NULL;
+}
+
+static bool refuses_jobs(const struct call *call)
+{
+	return call->phase == PHASE_ACCOUNT && call->set.refuse_jobs && service_listed(JOB_SERVICES, call->service);
+}
+
+/* NULL: this call concerns an encrypted home. Otherwise why it does not. */
+static const char *uninteresting(struct call *call)
+{
+	if (!refuses_jobs(call) && (call->phase == PHASE_ACCOUNT || service_listed(call->set.skip, call->service)))
+		return "not a service that uses homes";
+	if (!find_user(call))
+		return "no such user";
+	if (call->pw.pw_uid == 0 || call->pw.pw_uid < uid_min())
+		return "root or a system user";
+	return home_exists(&call->pw) ? NULL : "no encrypted home";
+}
+
+static int open_session(struct call *call)
+{
+	lease_take(call);
+	if (home_state(&call->pw) != HOME_OPEN)
+		return ask_worker(call);
+	debug(call, "the home is already open");
+	return PAM_SUCCESS;
+}
+
+static int close_session(struct call *call)
+{
+	if (lease_any_held(call->pw.pw_uid)) {
+		debug(call, "other sessions go on");
+		return PAM_SUCCESS;
+	}
+	return home_state(&call->pw) != HOME_CLOSED ? ask_worker(call) : PAM_SUCCESS;
+}
+
+static int decide(struct call *call)
+{
+	const char *reason = uninteresting(call);
+	if (reason != NULL) {
+		debug(call, reason);
+		return nothing(call);
+	}
+	switch (call->phase) {
+	case PHASE_OPEN:
+		return open_session(call);
+	case PHASE_CLOSE:
+		return close_session(call);
+	case PHASE_PASSWORD:
+		return ask_worker(call);
+	default:
+		break;
+	}
+	bool wants_state = call->phase == PHASE_ACCOUNT || !call->set.authenticate;
+	if (!wants_state || home_state(&call->pw) != HOME_OPEN)
+		return ask_worker(call);
+	debug(call, "the home is already open");
+	return nothing(call);
+}
+
+/* PAM_USER and PAM_SERVICE. Only auth may ask for the name. */
+static int call_items(struct call *call)
+{
+	const void *item = NULL;
+	int code = PAM_SUCCESS;
+	if (call->phase == PHASE_AUTH)
+		code = pam_get_user(call->pamh, &call->user, NULL);
+	else if (pam_get_item(call->pamh, PAM_USER, &item) == PAM_SUCCESS)
+		call->user = item;
+	item = NULL;
+	call->service = pam_get_item(call->pamh, PAM_SERVICE, &item) == PAM_SUCCESS && item != NULL ? item : "";
+	return code;
+}
+
+static int answer(struct call *call)
+{
+	int code = call_items(call);
+	if (code == PAM_CONV_AGAIN)
+		return PAM_INCOMPLETE;
+	if (code != PAM_SUCCESS || call->user == NULL || call->user[0] == '\0')
+		return nothing(call);
+	if (call->phase == PHASE_SETCRED)
+		return answer_recall(call, call->set.authenticate ? PAM_SUCCESS : PAM_IGNORE);
+	if (call->phase == PHASE_CLOSE)
+		lease_release(call);
+	if (geteuid() == 0)
+		code = decide(call);
+	else
+		code = call->phase == PHASE_AUTH && call->set.authenticate ? PAM_AUTHINFO_UNAVAIL : nothing(call);
+	if (call->phase == PHASE_AUTH)
+		answer_remember(call, code);
+	return code;
+}
+
+static int enter(pam_handle_t *pamh, enum phase phase, int flags, int argc, const char **argv)
+{
+	struct call call = {.pamh = pamh, .phase = phase, .flags = flags};
+	int code = settings_read(pamh, argc, argv, &call.set) ? answer(&call) : failure(&call);
+	free(call.pw_text);
+	settings_free(&call.set);
+	return code;
+}
+
+EXPORT int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	return enter(pamh, PHASE_AUTH, flags, argc, argv);
+}
+
+EXPORT int pam_sm_setcred(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	return enter(pamh, PHASE_SETCRED, flags, argc, argv);
+}
+
+EXPORT int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	return enter(pamh, PHASE_ACCOUNT, flags, argc, argv);
+}
+
+EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	return enter(pamh, PHASE_OPEN, flags, argc, argv);
+}
+
+EXPORT int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	return enter(pamh, PHASE_CLOSE, flags, argc, argv);
+}
+
+EXPORT int pam_sm_chauthtok(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	return enter(pamh, PHASE_PASSWORD, flags, argc, argv);
+}

@@ -1,0 +1,127 @@
+/* What the files of pam_pyhome.so share. The module holds no state of its own: everything lives in `struct call` or in pam_data. */
+#ifndef PAM_PYHOME_H
+#define PAM_PYHOME_H
+
+#include <pwd.h>
+#include <security/pam_modules.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Places and limits are fixed when the module is compiled; nothing at run time can move them. */
+#ifndef PYHOME_PYTHON
+#define PYHOME_PYTHON "/usr/bin/python3"
+#endif
+#ifndef PYHOME_WORKER
+#define PYHOME_WORKER "/usr/lib/pyhome/pyhome-worker"
+#endif
+#ifndef PYHOME_CONF
+#define PYHOME_CONF "/etc/pyhome.conf"
+#endif
+#ifndef PYHOME_RUN
+#define PYHOME_RUN "/run/pyhome"
+#endif
+#ifndef PYHOME_FRAME_MS
+#define PYHOME_FRAME_MS 30000 /* one frame */
+#endif
+#ifndef PYHOME_TOTAL_MS
+#define PYHOME_TOTAL_MS 90000 /* one exchange, conversations not counted */
+#endif
+#ifndef PYHOME_GATE_MS
+#define PYHOME_GATE_MS 10000 /* the wait for a home that is being opened or locked */
+#endif
+#ifndef PYHOME_ALARM_S
+#define PYHOME_ALARM_S 120 /* an orphaned worker dies after this */
+#endif
+
+enum phase { PHASE_AUTH = 1, PHASE_SETCRED, PHASE_ACCOUNT, PHASE_OPEN, PHASE_CLOSE, PHASE_PASSWORD };
+
+enum home_state { HOME_CLOSED, HOME_OPEN, HOME_UNSURE };
+
+struct settings {
+	char *text;          /* the configuration file, cut into lines in place */
+	const char **tokens; /* its lines, then the module arguments */
+	size_t count;
+	const char *skip;
+	bool authenticate, debug, refuse_jobs;
+};
+
+struct call {
+	pam_handle_t *pamh;
+	enum phase phase;
+	int flags;
+	const char *user; /* PAM_USER */
+	const char *service;
+	struct settings set;
+	struct passwd pw;
+	char *pw_text;
+};
+
+/* config.c */
+bool settings_read(pam_handle_t *pamh, int argc, const char **argv, struct settings *set);
+void settings_free(struct settings *set);
+bool service_listed(const char *list, const char *service);
+uid_t uid_min(void);
+
+/* home.c */
+struct identity {
+	uid_t uid;
+	gid_t gid;
+};
+bool identity_enter(uid_t uid, gid_t gid, struct identity *before);
+void identity_leave(const struct identity *before);
+bool home_exists(const struct passwd *pw);
+enum home_state home_state(const struct passwd *pw);
+
+/* lease.c */
+int run_dir_open(uid_t uid, bool create);
+void lease_take(struct call *call);
+void lease_release(struct call *call);
+bool lease_any_held(uid_t uid);
+
+/* data.c */
+void *secret_new(size_t size);
+void secret_free(void *memory, size_t size);
+char *data_name(const char *what, const char *user);
+int data_set(pam_handle_t *pamh, const char *name, const void *value, size_t size);
+int data_get(pam_handle_t *pamh, const char *name, const void **value, size_t *size);
+void answer_remember(struct call *call, int code);
+int answer_recall(struct call *call, int otherwise);
+
+/* wire.c */
+#define FRAME_MAX 65536u
+#define BLOB_NULL 0xFFFFFFFFu
+struct frame { /* `at` and `end` bound what is left to read, or what is written so far and what there is room for */
+	unsigned char *start, *at, *end;
+	bool bad;
+};
+uint32_t get_u32(struct frame *frame);
+uint16_t get_u16(struct frame *frame);
+bool get_blob(struct frame *frame, unsigned char **bytes, size_t *size);
+char *get_string(struct frame *frame);
+bool got_all(const struct frame *frame);
+void put_u8(struct frame *frame, uint8_t value);
+void put_u16(struct frame *frame, uint16_t value);
+void put_u32(struct frame *frame, uint32_t value);
+void put_blob(struct frame *frame, const void *bytes, size_t size);
+void put_string(struct frame *frame, const char *text);
+bool frame_send(int fd, struct frame *frame, int *budget_ms);
+bool frame_receive(int fd, struct frame *frame, uint8_t *kind, int *budget_ms);
+int64_t now_ms(void);
+
+/* spawn.c */
+int worker_spawn(void);
+int fd_move_high(int fd);
+
+/* relay.c */
+bool worker_run(struct call *call, int *code);
+
+/* converse.c */
+int converse(struct call *call, struct frame *in, struct frame *out);
+
+/* keyring.c */
+int session_key_add(const struct passwd *pw, const char *description, const void *payload, size_t size, uint32_t perm,
+		    int32_t *serial);
+
+#endif
