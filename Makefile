@@ -1,0 +1,61 @@
+# What people type. On a bare Debian 12 or 13 with git and make, every target first installs what it needs.
+
+SHELL  = /bin/bash
+VENV   = build/venv
+PYTHON = $(VENV)/bin/python
+PYTEST = $(PYTHON) -m pytest -p tests.no_skips -p no:cacheprovider -v
+# Mounting, name spaces and virtual machines' disks need root.
+ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI,PYHOME_CACHE)
+
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: help demo test test-fast bench deb arch lint shim clean dependencies
+
+help:
+	@echo 'make demo        boot a virtual machine and watch an encrypted home open and close'
+	@echo 'make test        test everything'
+	@echo 'make test-fast   the tests that need no root and no virtual machine'
+	@echo 'make bench       how fast it is, beside pam_ecryptfs'
+	@echo 'make deb         dist/pyhome_*.deb'
+	@echo 'make arch        dist/pyhome-*.pkg.tar.zst'
+	@echo 'make lint        ruff, mypy, shellcheck'
+	@echo 'make clean       remove build/ and dist/'
+
+dependencies:
+	@tests/install-dependencies
+
+$(VENV)/ready: tests/requirements.txt tests/install-dependencies | dependencies
+	rm -rf $(VENV)
+	/usr/bin/python3 -m venv --system-site-packages $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@
+
+shim: | dependencies
+	$(MAKE) -C pam_pyhome/host
+
+deb: | dependencies
+	packaging/build-deb
+
+arch: | dependencies
+	packaging/build-arch
+
+demo: deb $(VENV)/ready
+	$(ROOT) $(PYTHON) -m tests.vm.demo
+
+test: lint deb shim
+	$(ROOT) $(PYTEST) --durations=15 tests/unit tests/pam tests/packaging tests/vm
+
+test-fast: $(VENV)/ready
+	$(PYTEST) tests/unit
+
+bench: deb shim $(VENV)/ready
+	$(ROOT) $(PYTHON) -m tests.bench.run
+
+lint: $(VENV)/ready
+	$(PYTHON) -m ruff check --no-cache .
+	$(PYTHON) -m mypy --cache-dir build/mypy pam_pyhome tests
+	shellcheck .ci/run tests/install-dependencies packaging/copy-tree packaging/build-deb packaging/build-arch \
+	  packaging/debian/pyhome.postinst packaging/debian/pyhome.prerm packaging/debian/pyhome.postrm packaging/arch/pyhome.install
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
