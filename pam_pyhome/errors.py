@@ -49,6 +49,10 @@ class WrongPassphraseError(PyhomeError):
 
     exit_code = 13
 
+    def __init__(self, reason: str = "the passphrase does not open the home") -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+
 
 class WireError(PyhomeError):
     """The other end of the shim's socket broke the protocol or went away."""

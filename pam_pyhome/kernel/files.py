@@ -113,7 +113,7 @@ def commit(directory: int, name: str, content: bytes) -> None:
 
 
 def replace_file(directory: int, name: str, content: bytes, *, mode: int = 0o600) -> None:
-    """Put a file with `content` in the place of `name`: new file, fsync, rename, fsync of the directory. OSError if any step fails."""
+    """Put a new file with `content` in the place of `name`, atomically and durably. OSError if any step fails."""
     stage(directory, name, len(content), mode=mode)
     commit(directory, name, content)
 

@@ -75,8 +75,13 @@ class real_user:  # noqa: N801 - reads as a phrase in `with real_user(uid):`
 
 def start_time(pid: int) -> int:
     """When `pid` started, in clock ticks since boot (field 22 of /proc/PID/stat). OSError if it is gone."""
+    return _stat_field(pid, 22)
+
+
+def _stat_field(pid: int, number: int) -> int:
+    """Field `number` of /proc/PID/stat, counted from 1 as in proc(5); the command before field 3 may contain anything."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+        return int(file.read().rpartition(b")")[2].split()[number - 3])
 
 
 def in_first_mount_namespace() -> bool:
@@ -97,3 +102,16 @@ def join_first_mount_namespace() -> None:
     finally:
         os.close(fd)
     os.chdir("/")
+
+
+def parent_of(pid: int) -> int:
+    """The parent of `pid` (field 4 of /proc/PID/stat). OSError if it is gone."""
+    return _stat_field(pid, 4)
+
+
+def alarm(seconds: int) -> None:
+    """End this process by SIGALRM in `seconds`; 0 takes that back.
+
+    The signal module offers the same, but takes 3 ms to import.
+    """
+    proto(None, "alarm", ctypes.c_uint, ctypes.c_uint)(seconds)

@@ -1,0 +1,97 @@
+"""The worker: one phase of one PAM transaction, run as root in a process of its own, answered with one reply frame."""
+
+from __future__ import annotations
+
+import os
+import syslog
+
+from pam_pyhome.backends.base import Account
+from pam_pyhome.errors import WireError
+from pam_pyhome.formats import wire
+from pam_pyhome.kernel.process import alarm, protect_memory
+from pam_pyhome.policy import module
+from pam_pyhome.policy.handle import Handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Phase = Callable[[Handle, int, Sequence[bytes]], int]
+
+SOCKET = 3
+SECONDS = 120
+
+_PHASES: dict[int, Phase] = {
+    wire.PHASE_AUTHENTICATE: module.pam_sm_authenticate,
+    wire.PHASE_SETCRED: module.pam_sm_setcred,
+    wire.PHASE_ACCT_MGMT: module.pam_sm_acct_mgmt,
+    wire.PHASE_OPEN_SESSION: module.pam_sm_open_session,
+    wire.PHASE_CLOSE_SESSION: module.pam_sm_close_session,
+    wire.PHASE_CHAUTHTOK: module.pam_sm_chauthtok,
+}
+
+
+def main() -> None:
+    """Run the phase that the shim asks for. No exception leaves this function; without a reply the shim knows what to do."""
+    syslog.openlog("pam_pyhome", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    try:
+        protect_memory()
+        _run()
+    except BaseException as error:  # noqa: BLE001 - the one place where everything is caught: a traceback helps nobody at a login
+        _log_crash(error)
+
+
+def _run() -> None:
+    """Read START, run the phase, send REPLY."""
+    kind, body = _receive()
+    if kind != wire.START:
+        raise WireError(f"the first frame is of kind {kind}")
+    start = wire.parse_start(body)
+    account = Account(start.user, start.uid, start.gid, start.home)
+    handle = Handle(account, start.service, start.pid, _exchange)
+    code = _PHASES[start.phase](handle, start.flags, start.tokens)
+    _send(wire.emit_reply(code))
+
+
+def _exchange(frame: bytes) -> tuple[int, bytes]:
+    """Send a verb and read its answer. A person may be typing meanwhile, so the clock starts again afterwards."""
+    alarm(0)
+    _send(frame)
+    kind, body = _receive()
+    alarm(SECONDS)
+    if kind != wire.ANSWER:
+        raise WireError(f"a frame of kind {kind} instead of an answer")
+    return wire.parse_answer(body)
+
+
+def _send(frame: bytes) -> None:
+    """Write a whole frame."""
+    view = memoryview(frame)
+    while view:
+        view = view[os.write(SOCKET, view) :]
+
+
+def _receive() -> tuple[int, bytes]:
+    """Kind and body of the next frame."""
+    kind, size = wire.parse_header(_read(wire.HEADER_SIZE))
+    return kind, _read(size)
+
+
+def _read(size: int) -> bytes:
+    """Exactly `size` bytes. WireError if the shim has gone."""
+    content = b""
+    while len(content) < size:
+        chunk = os.read(SOCKET, size - len(content))
+        if not chunk:
+            raise WireError("the PAM process went away")
+        content += chunk
+    return content
+
+
+def _log_crash(error: BaseException) -> None:
+    """One line on what went wrong and where, without any value that could be a secret."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "nowhere"
+    syslog.syslog(syslog.LOG_ERR, f"the worker failed: {type(error).__name__} at {place}")

@@ -1,0 +1,129 @@
+"""Leases and the record of an open home, below `/run/pyhome/UID` (docs/design.md, section 3)."""
+
+from __future__ import annotations
+
+import os
+
+from pam_pyhome.errors import FormatError, UnsafeFileError
+from pam_pyhome.formats.state import emit_open, parse_open
+from pam_pyhome.kernel import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from pam_pyhome.formats.state import OpenRecord
+
+RUN = "/run/pyhome"
+OPEN = "open"
+GATE = "gate"
+LEASE_PREFIX = "lease."
+GATE_SECONDS = 10.0
+_LIMIT = 65536
+
+
+class UserState:
+    """The state directory of one user, created if need be. Use as a context manager."""
+
+    def __init__(self, uid: int) -> None:
+        """Open `/run/pyhome/UID`. UnsafeFileError if it is not root's alone."""
+        self.uid = uid
+        for path in (RUN, f"{RUN}/{uid}"):
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                continue
+        self._directory = files.open_directory(f"{RUN}/{uid}", owners=(0,))
+        self._gate = -1
+
+    def __enter__(self) -> Self:
+        """The state itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the directory, and with it the gate."""
+        self.open_gate()
+        os.close(self._directory)
+
+    def close_gate(self, seconds: float) -> bool:
+        """Keep new leases out, trying for `seconds`; whether it worked. Held until `open_gate`."""
+        self._gate = os.open(GATE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+        if files.try_lock(self._gate, exclusive=True, seconds=seconds):
+            return True
+        self.open_gate()
+        return False
+
+    def open_gate(self) -> None:
+        """Let new leases in again; nothing if they were not kept out."""
+        if self._gate >= 0:
+            os.close(self._gate)
+            self._gate = -1
+
+    def read_record(self) -> OpenRecord | None:
+        """The record of the open home, or None if it is locked or the record is unusable."""
+        try:
+            return parse_open(files.read_file(self._directory, OPEN, owners=(0,), limit=_LIMIT))
+        except (FileNotFoundError, FormatError, UnsafeFileError):
+            return None
+
+    def write_record(self, record: OpenRecord) -> None:
+        """Record that the home is open."""
+        files.replace_file(self._directory, OPEN, emit_open(record))
+
+    def drop_record(self) -> None:
+        """Record that the home is locked."""
+        try:
+            os.unlink(OPEN, dir_fd=self._directory)
+        except FileNotFoundError:
+            return
+
+    def _leases(self) -> list[str]:
+        """The names of all lease files, dead ones included."""
+        return sorted(name for name in os.listdir(self._directory) if name.startswith(LEASE_PREFIX))
+
+    def _open_lease(self, name: str) -> int | None:
+        """Descriptor of a lease file, or None if it is gone."""
+        try:
+            return os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._directory)
+        except OSError:
+            return None
+
+    def _bury(self, name: str, fd: int) -> None:
+        """Remove a dead lease, whose lock is ours now."""
+        try:
+            os.unlink(name, dir_fd=self._directory)
+        except FileNotFoundError:
+            pass
+        os.close(fd)
+
+    def is_held(self) -> bool:
+        """Whether any session holds a lease; dead leases are removed on the way."""
+        for name in self._leases():
+            fd = self._open_lease(name)
+            if fd is None:
+                continue
+            if not files.try_lock(fd, exclusive=True):
+                os.close(fd)
+                return True
+            self._bury(name, fd)
+        return False
+
+    def wait_until_free(self) -> None:
+        """Return when no lease that exists now is held any more, however long that takes."""
+        for name in self._leases():
+            fd = self._open_lease(name)
+            if fd is not None:
+                files.wait_for_lock(fd)
+                self._bury(name, fd)
+
+
+def users_with_records() -> list[int]:
+    """The uids whose homes are recorded as open."""
+    try:
+        names = os.listdir(RUN)
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if name.isdigit() and os.path.exists(f"{RUN}/{name}/{OPEN}"))

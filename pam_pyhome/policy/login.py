@@ -1,0 +1,122 @@
+"""The auth phase: from a password to an opened home."""
+
+from __future__ import annotations
+
+from pam_pyhome.backends import registry
+from pam_pyhome.errors import FormatError, PyhomeError, WrongPassphraseError
+from pam_pyhome.policy import handover, messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Backend
+    from pam_pyhome.formats.opened import OpenedHome
+    from pam_pyhome.policy.handle import Handle
+
+TOLD = "told"
+_WRONG_DELAY_MICROSECONDS = 2_000_000
+
+
+def open_along(pamh: Handle) -> int:
+    """Open the home with a password that another module verified. Never anything but PAM_IGNORE: this verifies nobody."""
+    backend = registry.find(pamh.account)
+    if backend is not None and backend.mounted(pamh.account) is None:
+        wishes = backend.wishes(pamh.account)
+        if wishes.open_at_login:
+            opened = _open_with_own(pamh, backend) if wishes.own_passphrase else _open_with_login(pamh, backend)
+            if opened is not None:
+                handover.hand_over(pamh, opened)
+    return pamh.PAM_IGNORE
+
+
+def _open_with_login(pamh: Handle, backend: Backend) -> OpenedHome | None:
+    """Open with the login password; if the home still has an older one, ask for that and prepare the repair."""
+    password = pamh.authtok
+    if not password:
+        return None
+    try:
+        return backend.unlock(pamh.account, password, exact=False)
+    except WrongPassphraseError:
+        pamh.log_warning("the login password does not open the home: it was changed without it")
+        return _open_with_old(pamh, backend, password)
+    except (PyhomeError, OSError) as error:
+        _report(pamh, error)
+        return None
+
+
+def _open_with_old(pamh: Handle, backend: Backend, password: bytes) -> OpenedHome | None:
+    """Ask once for the password that the home still has; the session phase will write the key file for `password`."""
+    user = pamh.account.name
+    old = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.ask_old(user))
+    # sshd's password method answers every prompt with the password that was typed before: that is no conversation.
+    if old is None or old == password:
+        _tell(pamh, messages.cannot_ask(user))
+        return None
+    try:
+        return backend.unlock(pamh.account, old, exact=False, rewrap=password)
+    except WrongPassphraseError:
+        pamh.log_warning("the old password that was given does not open the home either")
+        _tell(pamh, messages.old_wrong(user))
+    except (PyhomeError, OSError) as error:
+        _report(pamh, error)
+    return None
+
+
+def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
+    """Ask for the passphrase of the home, which its owner keeps apart from the login password."""
+    passphrase = pamh.ask(messages.OWN_PASSPHRASE_PROMPT)
+    if passphrase is None:
+        return None
+    try:
+        return backend.unlock(pamh.account, passphrase, exact=False)
+    except WrongPassphraseError:
+        pamh.log_warning("the passphrase that was given does not open the home")
+        _tell(pamh, messages.own_passphrase_wrong(pamh.account.name))
+    except (PyhomeError, OSError) as error:
+        _report(pamh, error)
+    return None
+
+
+def verify(pamh: Handle) -> int:
+    """Open the home *as* the verification of the password."""
+    backend = registry.find(pamh.account)
+    if backend is None:
+        return pamh.PAM_USER_UNKNOWN
+    password = _password_to_verify(pamh, own=backend.wishes(pamh.account).own_passphrase)
+    if password is None:
+        return pamh.PAM_AUTHINFO_UNAVAIL
+    try:
+        opened = backend.unlock(pamh.account, password, exact=True)
+    except WrongPassphraseError:
+        pamh.log_notice("the password does not open the home")
+        pamh.fail_delay(_WRONG_DELAY_MICROSECONDS)
+        return pamh.PAM_AUTH_ERR
+    except (PyhomeError, OSError) as error:
+        _report(pamh, error)
+        return pamh.PAM_AUTHINFO_UNAVAIL
+    handover.hand_over(pamh, opened)
+    return pamh.PAM_SUCCESS
+
+
+def _password_to_verify(pamh: Handle, *, own: bool) -> bytes | None:
+    """The password typed so far, or an answer to a prompt, which later modules will then find as well."""
+    if own:
+        return pamh.ask(messages.OWN_PASSPHRASE_PROMPT)
+    password = pamh.authtok
+    if not password:
+        password = pamh.ask(messages.PASSWORD_PROMPT)
+        if password is not None:
+            pamh.authtok = password
+    return password
+
+
+def _tell(pamh: Handle, sentence: str) -> None:
+    """Tell the user, and remember that the session phase need not say it again."""
+    pamh.tell(sentence)
+    pamh.set_data(TOLD, b"1")
+
+
+def _report(pamh: Handle, error: Exception) -> None:
+    """Details to the log, a sentence to the user."""
+    pamh.log_error(f"the home was not opened: {error}")
+    user = pamh.account.name
+    _tell(pamh, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user))

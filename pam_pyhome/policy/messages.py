@@ -1,0 +1,84 @@
+"""Every sentence that a person at a login prompt may read: what happened, to whose home, and one way forward.
+
+The journal has the details; these have none that a stranger should not see.
+"""
+
+from __future__ import annotations
+
+PASSWORD_PROMPT = "Password: "
+OWN_PASSPHRASE_PROMPT = "Passphrase of the encrypted home: "
+OLD_PASSWORD_PROMPT = "Old password: "
+
+
+def locked(user: str) -> str:
+    """The session starts without the home, and no password was seen that could open it."""
+    return f"The encrypted home of {user} is locked; log in with the password to open it."
+
+
+def not_opened(user: str) -> str:
+    """The password was right, but the home's storage or key files are not usable."""
+    return f"The encrypted home of {user} could not be opened; ask the administrator to look at the log."
+
+
+def damaged(user: str) -> str:
+    """The key file is truncated, corrupt or not this home's, and there is no good copy."""
+    return f"The key file of {user}'s encrypted home is damaged, so the home stays locked; ask the administrator to restore it."
+
+
+def ask_old(user: str) -> str:
+    """Before the prompt for the old password, after a reset."""
+    return (
+        f"The login password of {user} was changed, but the encrypted home still has the old one; please type it once."
+    )
+
+
+def old_wrong(user: str) -> str:
+    """The old password was asked for and did not open the home either."""
+    return f"That does not open the encrypted home of {user}, so it stays locked; you will be asked again at the next login."
+
+
+def cannot_ask(user: str) -> str:
+    """The home needs the old password, and this kind of login cannot ask for it."""
+    return (
+        f"The login password of {user} was changed, but the encrypted home still has the old one; "
+        "log in on the console or with su, where it can be asked for."
+    )
+
+
+def own_passphrase_wrong(user: str) -> str:
+    """The home has a passphrase of its own, and it was not this one."""
+    return f"That is not the passphrase of {user}'s encrypted home, so it stays locked; log in again to try again."
+
+
+def reset_by_root(user: str) -> str:
+    """To root, who has just set a new password without knowing the old one."""
+    return (
+        f"Note: the encrypted home of {user} still opens with the old password only; "
+        f"{user} will be asked for it at the next login."
+    )
+
+
+def old_does_not_open(user: str) -> str:
+    """Before a password change: the present password is not that of the home."""
+    return (
+        f"This password does not open the encrypted home of {user}, so nothing was changed; "
+        "log in once on the console to bring them together."
+    )
+
+
+def cannot_write(user: str) -> str:
+    """Before a password change: no room, or a read-only file system."""
+    return f"The key file of {user}'s encrypted home cannot be written, so nothing was changed; free some disk space and try again."
+
+
+def rewrap_failed(user: str) -> str:
+    """After the login password was changed already."""
+    return (
+        f"The login password was changed, but the encrypted home of {user} still has the old one; "
+        "you will be asked for it at the next login."
+    )
+
+
+def job_refused(user: str) -> str:
+    """To cron and at, when the administrator chose that jobs wait for the home."""
+    return f"The encrypted home of {user} is locked, and jobs are not run without it."

@@ -1,0 +1,155 @@
+"""The session phases: mounting with the keys of the auth phase, locking behind the last session."""
+
+from __future__ import annotations
+
+from pam_pyhome.backends import registry
+from pam_pyhome.errors import HomeBusyError, PyhomeError
+from pam_pyhome.formats.state import OpenRecord
+from pam_pyhome.kernel import keyring
+from pam_pyhome.kernel.notify import send_once
+from pam_pyhome.kernel.process import join_first_mount_namespace, real_user
+from pam_pyhome.policy import handover, locking, messages
+from pam_pyhome.policy.leases import GATE_SECONDS, UserState
+from pam_pyhome.policy.login import TOLD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Backend
+    from pam_pyhome.formats.opened import OpenedHome
+    from pam_pyhome.policy.handle import Handle
+
+DAEMON_SOCKET = "/run/pyhomed.sock"
+JOB_SERVICES = ("cron", "crond", "atd")
+
+# The session may use its keys but not pass them on; root, whose keys they are, may revoke them when the home is locked.
+_SESSION_KEY = (
+    keyring.KEY_POS_VIEW
+    | keyring.KEY_POS_READ
+    | keyring.KEY_POS_SEARCH
+    | keyring.KEY_USR_VIEW
+    | keyring.KEY_USR_SETATTR
+)
+
+
+def open_home(pamh: Handle, keyring_choice: str) -> None:
+    """Mount the home, put its keys where `keyring_choice` says, and have it watched. The session starts in any case."""
+    join_first_mount_namespace()
+    opened = handover.take(pamh)
+    backend = registry.find(pamh.account)
+    if backend is None:
+        return
+    with UserState(pamh.account.uid) as state:
+        if not state.close_gate(GATE_SECONDS):
+            pamh.log_error("another process has been opening or locking the home for too long")
+            return
+        if _attach(pamh, backend, state, opened, keyring_choice):
+            _watch(pamh)
+
+
+def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome | None, keyring_choice: str) -> bool:
+    """Mount if need be and record what is mounted; whether the home is open now."""
+    record = backend.mounted(pamh.account)
+    if record is not None:
+        state.write_record(record)
+        return True
+    if opened is None:
+        _say_locked(pamh, backend)
+        return False
+    try:
+        record = backend.attach(pamh.account, opened)
+    except (PyhomeError, OSError) as error:
+        pamh.log_error(f"the home was not mounted: {error}")
+        pamh.tell(messages.not_opened(pamh.account.name))
+        return False
+    pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
+    _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice))
+    _settle_files(pamh, backend, opened)
+    return True
+
+
+def _record(pamh: Handle, state: UserState, record: OpenRecord, keys: tuple[int, ...]) -> None:
+    """Record the open home; keys of an earlier record, whose home somebody else unmounted, are dropped."""
+    earlier = state.read_record()
+    if earlier is not None:
+        locking.drop_keys(pamh.account.uid, earlier)
+    state.write_record(OpenRecord(record.user, record.backend, record.mountpoint, record.source, record.device, keys))
+
+
+def _give_keys(pamh: Handle, opened: OpenedHome, choice: str) -> tuple[int, ...]:
+    """Put the keys where the administrator wants them besides the mount; their serials."""
+    if choice == "none":
+        return ()
+    serials = [
+        _add_to_user(pamh, *key) if choice == "user" else pamh.add_session_key(*key, _SESSION_KEY)
+        for key in opened.keys
+    ]
+    if None in serials:
+        pamh.log_warning(f"not all keys could be put into the {choice} keyring; the home is open all the same")
+    return tuple(serial for serial in serials if serial is not None)
+
+
+def _add_to_user(pamh: Handle, signature: str, payload: bytes) -> int | None:
+    """Add a key to the user's own keyring, as pam_ecryptfs does."""
+    account = pamh.account
+    with real_user(account.uid):
+        try:
+            return keyring.add_key("user", signature, payload, keyring.KEY_SPEC_USER_KEYRING)
+        except OSError as error:
+            pamh.log_warning(f"adding key {signature}: {error}")
+            return None
+
+
+def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome) -> None:
+    """Write the key file that auth prepared, and keep a copy of files that have just proved to be good."""
+    try:
+        change = opened.rewrite
+        if change is not None and not backend.rewrite(pamh.account, change):
+            pamh.log_warning("the key file was changed meanwhile, leaving it as it is")
+            return
+        if change is not None:
+            pamh.log_notice("the key file was renewed")
+        backend.remember(pamh.account)
+    except (PyhomeError, OSError) as error:
+        pamh.log_warning(f"the key files could not be renewed or copied: {error}, the home is open all the same")
+
+
+def _say_locked(pamh: Handle, backend: Backend) -> None:
+    """Tell a session without a key that it starts without the home, unless its owner wants that or knows it."""
+    if backend.wishes(pamh.account).open_at_login and pamh.get_data(TOLD) is None:
+        pamh.log_notice("the session starts with the home locked: no password was seen that could open it")
+        pamh.tell(messages.locked(pamh.account.name))
+
+
+def _watch(pamh: Handle) -> None:
+    """Have pyhomed notice the end of sessions that are killed. Without it, homes are still locked by sessions that end."""
+    try:
+        send_once(DAEMON_SOCKET, f"watch {pamh.account.uid}\n".encode("ascii"))
+    except OSError as error:
+        pamh.log_warning(f"pyhomed does not answer ({error}); sessions that are killed will not lock the home")
+
+
+def close_home(pamh: Handle) -> None:
+    """Lock the home if no lease is left. A busy home is left to pyhomed, which tries again."""
+    join_first_mount_namespace()
+    account = pamh.account
+    try:
+        outcome = locking.lock_if_unused(account.uid, lambda _name: account)
+    except HomeBusyError as error:
+        pamh.log_notice(f"the home stays open while it is busy: {'; '.join(error.holders) or 'no holder found'}")
+        _watch(pamh)
+    else:
+        if outcome == locking.LOCKED:
+            pamh.log_notice("locked the home")
+
+
+def admit_job(pamh: Handle) -> int:
+    """PAM_PERM_DENIED for a job on a locked home, else PAM_IGNORE."""
+    if pamh.service not in JOB_SERVICES:
+        return pamh.PAM_IGNORE
+    join_first_mount_namespace()
+    backend = registry.find(pamh.account)
+    if backend is None or backend.mounted(pamh.account) is not None or not backend.wishes(pamh.account).open_at_login:
+        return pamh.PAM_IGNORE
+    pamh.log_notice("refused a job because the home is locked")
+    pamh.tell(messages.job_refused(pamh.account.name))
+    return pamh.PAM_PERM_DENIED
