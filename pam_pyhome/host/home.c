@@ -52,8 +52,19 @@ static bool wrapped_below(const struct passwd *pw, const char *prefix, const cha
 	return size > 0 && (size_t)size < sizeof path && lstat_as(pw, path, &st);
 }
 
+/* The worker keeps copies of the key files, from which it mends a home whose own have been deleted. */
+static bool copies_exist(const struct passwd *pw)
+{
+	char path[64];
+	struct stat st;
+	snprintf(path, sizeof path, PYHOME_STATE "/%u", (unsigned int)pw->pw_uid);
+	return lstat(path, &st) == 0;
+}
+
 bool home_exists(const struct passwd *pw)
 {
+	if (copies_exist(pw))
+		return true;
 	if (pw->pw_dir[0] == '/' && wrapped_below(pw, "", pw->pw_dir))
 		return true;
 	return pw->pw_name[0] != '.' && strchr(pw->pw_name, '/') == NULL && wrapped_below(pw, "/home/.ecryptfs/", pw->pw_name);

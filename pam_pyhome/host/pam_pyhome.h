@@ -22,6 +22,9 @@
 #ifndef PYHOME_RUN
 #define PYHOME_RUN "/run/pyhome"
 #endif
+#ifndef PYHOME_STATE
+#define PYHOME_STATE "/var/lib/pyhome"
+#endif
 #ifndef PYHOME_FRAME_MS
 #define PYHOME_FRAME_MS 30000 /* one frame */
 #endif

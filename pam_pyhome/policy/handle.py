@@ -117,12 +117,16 @@ class Handle:
 
     def set_data(self, name: str, value: bytes | None) -> None:
         """Keep a secret in the PAM handle for later phases; None forgets it."""
-        self._exchange(wire.emit_set_data(name, value))
+        self._exchange(wire.emit_set_data(self._data_name(name), value))
 
     def get_data(self, name: str) -> bytes | None:
         """What an earlier phase kept, or None."""
-        status, rest = self._exchange(wire.emit_get_data(name))
+        status, rest = self._exchange(wire.emit_get_data(self._data_name(name)))
         return wire.parse_blob(rest) if status == self.PAM_SUCCESS else None
+
+    def _data_name(self, name: str) -> str:
+        """With the user in it, because sudo changes the user inside one handle."""
+        return f"pyhome.{name}.{self.account.name}"
 
     def add_session_key(self, description: str, payload: bytes, permissions: int) -> int | None:
         """Add a key to the session keyring of the login; its serial, or None if that was not possible."""
