@@ -57,21 +57,19 @@ def parse_mountpoint(data: bytes) -> bytes:
 
 
 def parse_salt(rc_data: bytes) -> bytes | None:
-    """The 8 bytes of the first ``salt=`` in ``~/.ecryptfsrc``, whose tokens end in comma or LF; None if it has none.
+    """The 8 bytes of ``salt=`` in ``~/.ecryptfsrc``, whose tokens end in comma or LF; None if it has none.
 
-    A value that is not 16 characters long counts as none, as it does for ecryptfs-utils; 16 characters that are not
-    hexadecimal digits raise FormatError.
+    As for ecryptfs-utils, the first value of 16 characters counts and any other length is no salt. Raises FormatError if
+    those 16 are not hexadecimal digits.
     """
     for token in rc_data.replace(b"\n", b",").split(b","):
-        name, equals, value = token.partition(b"=")
-        if name == b"salt" and equals:
+        name, _, value = token.partition(b"=")
+        if name == b"salt" and len(value) == 2 * SALT_SIZE:
             return _salt_value(value)
     return None
 
 
-def _salt_value(value: bytes) -> bytes | None:
-    if len(value) != 2 * SALT_SIZE:
-        return None
+def _salt_value(value: bytes) -> bytes:
     if value.strip(b"0123456789abcdefABCDEF"):
         raise FormatError(RC, "the salt is not 16 hexadecimal digits")
     return bytes.fromhex(value.decode("ascii"))

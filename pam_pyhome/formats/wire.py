@@ -16,7 +16,7 @@ kind  name      body
 
 Phases: 1 authenticate, 2 setcred, 3 acct_mgmt, 4 open_session, 5 close_session, 6 chauthtok.
 
-The worker sends verbs, and reads the ANSWER to each before it sends the next; REPLY ends the exchange and has no answer:
+The worker sends verbs, and reads the ANSWER to each before it sends the next; REPLY ends it and has no answer:
 
 ====  ===============  =============================================  ===================
 kind  name             body                                           answer

@@ -1,0 +1,55 @@
+"""Tokens of the configuration file and of the PAM line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pam_pyhome.formats.settings import Settings, parse_tokens
+
+
+def test_defaults() -> None:
+    assert parse_tokens([]) == Settings()
+    assert Settings() == Settings(
+        authenticate=False,
+        debug=False,
+        skip_services=("cron", "crond", "atd", "sudo", "sudo-i", "systemd-user"),
+        keyring="session",
+        jobs="run",
+        unknown=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ([b"unwrap"], Settings()),
+        ([b"authenticate", b"debug"], Settings(authenticate=True, debug=True)),
+        ([b"keyring=user", b"keyring=none"], Settings(keyring="none")),
+        ([b"jobs=refuse"], Settings(jobs="refuse")),
+        ([b"skip_services=a,b c,,d"], Settings(skip_services=("a", "b", "c", "d"))),
+        ([b"skip_services="], Settings(skip_services=())),
+        ([b"keyring=user", b"keyring=mine"], Settings(keyring="user", unknown=("keyring=mine",))),
+        (
+            [b"Debug", b"debug=yes", b"unwrap=1", b"jobs", b""],
+            Settings(unknown=("Debug", "debug=yes", "unwrap=1", "jobs", "")),
+        ),
+        ([b"x=\xff"], Settings(unknown=("x=\\xff",))),
+    ],
+)
+def test_tokens(tokens: list[bytes], expected: Settings) -> None:
+    assert parse_tokens(tokens) == expected
+
+
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=20), st.sampled_from([b"debug", b"keyring=", b"jobs=run", b"skip_services=\xff"]))
+    )
+)
+def test_no_token_is_an_error_and_none_is_lost(tokens: list[bytes]) -> None:
+    settings = parse_tokens(tokens)
+    assert len(settings.unknown) <= len(tokens)
+    assert settings.keyring in {"session", "user", "none"}
+    assert settings.jobs in {"run", "refuse"}
+    "".join(settings.unknown).encode()
