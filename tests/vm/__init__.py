@@ -1,0 +1,1 @@
+"""Tests in a real Debian, booted in a virtual machine."""

@@ -1,0 +1,193 @@
+"""People at a machine: ssh with a password, the serial console, ``su``; and the shell they get."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import TYPE_CHECKING, Protocol, Self
+
+import pexpect  # type: ignore[import-untyped]  # the package has no annotations
+from pexpect import fdpexpect
+
+from tests.vm.vm import VM, VMError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from types import TracebackType
+
+#: Seconds until a prompt must appear. A login takes two or three.
+PROMPT_TIMEOUT = 90
+
+#: How terminals are read.
+TEXT = {"encoding": "utf-8", "codec_errors": "replace"}
+
+PASSWORD_PROMPT = r"[Pp]assword( for [\w.-]+)?: ?$"
+SHELL_PROMPT = r"[$#] (\x1b\[[0-9?;]*[a-zA-Z])*$"
+REFUSED = r"Permission denied|Login incorrect|Authentication failure|Connection closed|closed by remote host"
+
+PASSWORD_ONLY = ("-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1")
+
+
+class LoginRefusedError(Exception):
+    """The login was refused; the text is what the terminal showed."""
+
+
+class Terminal(Protocol):
+    """What is used of pexpect's terminals."""
+
+    before: str | None
+    after: object
+    match: re.Match[str]
+    exitstatus: int | None
+
+    def expect(self, pattern: object, timeout: float) -> int: ...  # noqa: D102  # as in pexpect
+    def sendline(self, line: str) -> int: ...  # noqa: D102  # as in pexpect
+    def close(self, *, force: bool = True) -> None: ...  # noqa: D102  # as in pexpect
+
+
+class Shell:
+    """A terminal with a shell prompt on it. ``greeting`` is what the login showed before the prompt."""
+
+    def __init__(self, vm: VM, terminal: Terminal) -> None:
+        self.vm = vm
+        self.terminal = terminal
+        self.greeting = ""
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.terminal.close()
+
+    def expect(self, patterns: object, timeout: float = PROMPT_TIMEOUT) -> int:
+        """Wait until the terminal shows one of the patterns; tell which."""
+        try:
+            return int(self.terminal.expect(patterns, timeout=timeout))
+        except (pexpect.TIMEOUT, pexpect.EOF) as error:
+            shown = (self.terminal.before or "")[-2000:]
+            raise VMError(f"{self.vm.suite}: waited for {patterns!r}, the terminal shows:\n{shown}") from error
+
+    def settle(self) -> None:
+        """Take over a shell that has shown its prompt: no echo, no prompt, so that what is read is output only."""
+        self.terminal.sendline("stty -echo; TERM=dumb; PS1=; PS2=; PROMPT_COMMAND=; unset TMOUT; echo sett''led")
+        self.expect(r"settled\r?\n")
+
+    def do(self, command: str, timeout: float = PROMPT_TIMEOUT) -> str:
+        """Run a command that must succeed; give back what it printed."""
+        code, out = self.try_(command, timeout)
+        if code != 0:
+            raise VMError(f"{self.vm.suite}: `{command}` ended with {code}\n{out}")
+        return out
+
+    def try_(self, command: str, timeout: float = PROMPT_TIMEOUT) -> tuple[int, str]:
+        """Run a command; give back its exit code and what it printed."""
+        self._count += 1
+        self.terminal.sendline(f'{command}\necho "<{self._count}:$?>"')
+        self.expect(rf"<{self._count}:(\d+)>\r?\n", timeout)
+        return int(self.terminal.match[1]), plain(str(self.terminal.before))
+
+    def logout(self) -> None:
+        """Leave the shell and wait until the terminal is gone."""
+        self.terminal.sendline("exit")
+        self.expect(pexpect.EOF)
+        self.terminal.close()
+
+    def hang_up(self) -> None:
+        """Drop the connection without a word, as a laptop that is shut does."""
+        self.terminal.close(force=True)
+
+
+class InnerShell(Shell):
+    """A shell started inside another one, as ``su`` does: leaving it leads back."""
+
+    def logout(self) -> None:
+        """Leave the inner shell; the outer one goes on."""
+        self.terminal.sendline("exit; echo le''ft")
+        self.terminal.sendline("echo le''ft")
+        self.expect(r"left\r?\n")
+
+
+def spawn(argv: Sequence[str], timeout: float = PROMPT_TIMEOUT) -> Terminal:
+    """Start a program of the host on a terminal of its own."""
+    environment = {**os.environ, "TERM": "dumb"}
+    terminal: Terminal = pexpect.spawn(
+        argv[0], list(argv[1:]), timeout=timeout, dimensions=(50, 240), env=environment, **TEXT
+    )
+    return terminal
+
+
+def ssh(vm: VM, user: str, password: str, *options: str) -> Shell:
+    """Log in over ssh with a password, on a connection of its own, and get a shell."""
+    shell = Shell(vm, spawn(vm.ssh(user, *PASSWORD_ONLY, "-tt", *options)))
+    _give_password(shell, password)
+    shell.settle()
+    return shell
+
+
+
+def ssh_run(vm: VM, user: str, password: str, command: str, *options: str, timeout: float = PROMPT_TIMEOUT) -> tuple[int, str]:
+    """Run one command over ssh with a password; give back its exit code and everything that it and ssh printed."""
+    shell = Shell(vm, spawn([*vm.ssh(user, *PASSWORD_ONLY, *options), command]))
+    shell.expect(PASSWORD_PROMPT)
+    shell.terminal.sendline(password)
+    shell.expect(pexpect.EOF, timeout)
+    shell.terminal.close()
+    return int(shell.terminal.exitstatus or 0), plain(str(shell.terminal.before))
+
+
+def _give_password(shell: Shell, password: str) -> None:
+    shell.expect(PASSWORD_PROMPT)
+    shell.terminal.sendline(password)
+    which = shell.expect([SHELL_PROMPT, REFUSED, PASSWORD_PROMPT])
+    shell.greeting = plain(str(shell.terminal.before))
+    if which != 0:
+        shell.terminal.close()
+        raise LoginRefusedError(shell.greeting + str(shell.terminal.after or ""))
+
+
+class Console(Shell):
+    """The serial console: one login prompt, which comes back after each logout."""
+
+    def __init__(self, vm: VM) -> None:
+        self._socket: socket.socket = vm.qemu.console()
+        super().__init__(vm, fdpexpect.fdspawn(self._socket.fileno(), timeout=PROMPT_TIMEOUT, **TEXT))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Log out whoever is still there, so that the next one finds a login prompt."""
+        with contextlib.suppress(OSError):
+            os.write(self._socket.fileno(), b"\x03\x04")
+        self._socket.close()
+
+    def login(self, user: str, password: str) -> None:
+        """Log in at the prompt."""
+        self.terminal.sendline("")
+        self.expect(r"login: $")
+        self.terminal.sendline(user)
+        _give_password(self, password)
+        self.settle()
+
+    def logout(self) -> None:
+        """Leave the shell; the login prompt comes back."""
+        self.terminal.sendline("exit")
+        self.expect(r"login: $")
+
+
+def su(outer: Shell, user: str, password: str | None = None, command: str = "su -l") -> InnerShell:
+    """Become ``user`` in a shell. ``password`` is None where none is asked for."""
+    outer.terminal.sendline(f"{command} {user}")
+    inner = InnerShell(outer.vm, outer.terminal)
+    if password is None:
+        inner.expect(SHELL_PROMPT)
+        inner.greeting = plain(str(outer.terminal.before))
+    else:
+        _give_password(inner, password)
+    inner.settle()
+    return inner
+
+
+def plain(text: str) -> str:
+    """What a terminal showed, without its control sequences."""
+    return re.sub(r"\x1b(\[[0-9?;]*[a-zA-Z]|\][^\a]*\a)", "", text).replace("\r", "").strip()
