@@ -35,9 +35,10 @@ def parse_mountinfo(data: bytes) -> list[Mount]:
 
 
 def _parse_line(line: bytes) -> Mount:
-    before, separator, after = line.partition(b" - ")
-    head, tail = before.split(b" "), after.split(b" ", 2)
-    if not separator or len(head) < _FIXED_FIELDS or len(tail) != 3:
+    head = line.split(b" ", _FIXED_FIELDS)
+    _, separator, after = (b" " + head[-1]).partition(b" - ")
+    tail = after.split(b" ", 2)
+    if not separator or len(head) <= _FIXED_FIELDS or len(tail) != 3:
         raise FormatError(WHAT, "a line has too few fields")
     root, mountpoint, options = (undo_octal(field, WHAT) for field in head[3:_FIXED_FIELDS])
     source, super_options = (undo_octal(field, WHAT) for field in tail[1:])
