@@ -1,0 +1,1 @@
+"""Tests of the packages: what is in them, and what installing and removing them does."""
