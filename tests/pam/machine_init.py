@@ -1,0 +1,76 @@
+"""Process 1 of a test machine: makes the mounts, then keeps the system log and reaps orphans until its standard input ends.
+
+Run as `unshare --mount --pid --fork … python3 machine_init.py BASE LOCALTIME_BIND...`; prints one line when the machine is ready.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+
+DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["/bin/mount", *arguments], check=True)
+
+
+def make_root(base: str, shared: list[str]) -> str:
+    """The machine's file system: this one's, with all changes kept in memory, and no devices, processes or state of it."""
+    mount("-t", "tmpfs", "-o", "mode=0755", "machine", base)
+    for name in ("upper", "work", "root"):
+        os.mkdir(f"{base}/{name}")
+    root = f"{base}/root"
+    mount("-t", "overlay", "-o", f"lowerdir=/,upperdir={base}/upper,workdir={base}/work", "machine", root)
+    for path in shared:
+        mount("--rbind", path, root + path)
+    mount("-t", "proc", "proc", f"{root}/proc")
+    for path in ("/run", "/home", "/dev"):
+        mount("-t", "tmpfs", "-o", "mode=0755", "machine", root + path)
+    for name, (major, minor) in DEVICES.items():
+        os.mknod(f"{root}/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        os.chmod(f"{root}/dev/{name}", 0o666)
+    os.mkdir(f"{root}/dev/pts")
+    mount("-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts", f"{root}/dev/pts")
+    os.symlink("pts/ptmx", f"{root}/dev/ptmx")
+    return root
+
+
+def enter_root(root: str) -> None:
+    os.mkdir(f"{root}/run/old")
+    os.chdir(root)
+    subprocess.run(["/sbin/pivot_root", ".", "run/old"], check=True)
+    os.chdir("/")
+    subprocess.run(["/bin/umount", "--lazy", "/run/old"], check=True)
+    os.rmdir("/run/old")
+
+
+def keep_log() -> None:
+    """Append what programs log to /run/log, until the standard input ends."""
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.bind("/dev/log")
+    os.chmod("/dev/log", 0o666)
+    with open("/run/log", "ab", buffering=0) as file:
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([log, 0], [], [])
+            if log in ready:
+                file.write(log.recv(65536).rstrip(b"\n\0") + b"\n")
+            elif not os.read(0, 1024):
+                return
+
+
+def main() -> None:
+    os.umask(0o022)
+    enter_root(make_root(sys.argv[1], sys.argv[2:]))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    keep_log()
+
+
+if __name__ == "__main__":
+    main()

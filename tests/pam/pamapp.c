@@ -1,0 +1,397 @@
+/*
+ * A PAM application for the tests: pamapp SERVICE USER STEP...
+ *
+ * Steps run from left to right and print one line each to the standard output (which survives `close-std`).
+ *   auth setcred account open close chauthtok   a phase; prints its name and PAM code
+ *   delcred                     pam_setcred(PAM_DELETE_CRED)
+ *   end                         pam_end; the next phase starts a new handle
+ *   flags=N                     PAM flags of the phases that follow
+ *   user=NAME                   set PAM_USER
+ *   item=N:TEXT  getitem=N      set or print an item
+ *   getenv=NAME                 print a PAM variable
+ *   answer=TEXT  answerx=HEX    queue an answer for the conversation, which otherwise fails
+ *   null-answers                the conversation succeeds without responses
+ *   slow-answers=MS             the conversation takes so long
+ *   child{ ... }                fork; the child runs the steps, ends its copy of the handle silently and exits
+ *   threads=N                   the rest runs in N threads, each with a handle of its own
+ *   repeat=N                    the rest runs N times, each with a handle of its own; growth of memory and descriptors is printed
+ *   ignore-sigchld close-std close-high   closes 0-2; closes what lies at 10 and above
+ *   count-sigchld  sigchld      count SIGCHLD; print how many came
+ *   waitany                     print what waitpid(-1) finds
+ *   fork-own  reap-own          a child of the application, and whether waitpid(-1) reaps exactly that
+ *   hostile=DIR                 what a caller of a setuid program can leave behind
+ *   ruid=N                      real uid N, effective uid 0, as in su
+ *   euid=N                      effective uid N
+ *   join                        join a new session keyring
+ *   sh=USER:COMMAND             run a command as USER, as login does
+ *   pid  wait  sleep=MS         print the pid; wait for a line on standard input
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/keyctl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <security/pam_appl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct app {
+	const char *service, *user;
+	pam_handle_t *pamh;
+	char *answers[64];
+	int first, last, flags, status;
+	int null_answers, slow_ms;
+};
+
+static int out_fd = 1, in_fd = 0, quiet;
+static volatile sig_atomic_t sigchld_count;
+static pid_t own_child;
+
+static void say(const char *format, ...)
+{
+	char line[2048];
+	va_list args;
+	va_start(args, format);
+	int size = vsnprintf(line, sizeof line - 1, format, args);
+	va_end(args);
+	line[size++] = '\n';
+	if (!quiet && write(out_fd, line, (size_t)size) < 0)
+		_exit(97);
+}
+
+static int conversation(int count, const struct pam_message **asked, struct pam_response **responses, void *data)
+{
+	struct app *app = data;
+	usleep((useconds_t)app->slow_ms * 1000);
+	if (app->null_answers) {
+		*responses = NULL;
+		return PAM_SUCCESS;
+	}
+	struct pam_response *made = calloc((size_t)count, sizeof *made);
+	for (int i = 0; i < count; i++) {
+		say("message %d %s", asked[i]->msg_style, asked[i]->msg);
+		if (asked[i]->msg_style != PAM_PROMPT_ECHO_OFF && asked[i]->msg_style != PAM_PROMPT_ECHO_ON)
+			continue;
+		if (app->first == app->last) {
+			for (int j = 0; j < i; j++)
+				free(made[j].resp);
+			free(made);
+			return PAM_CONV_ERR;
+		}
+		made[i].resp = strdup(app->answers[app->first++]);
+	}
+	*responses = made;
+	return PAM_SUCCESS;
+}
+
+static void start(struct app *app)
+{
+	struct pam_conv conv = {conversation, app};
+	if (app->pamh == NULL && pam_start(app->service, app->user, &conv, &app->pamh) != PAM_SUCCESS)
+		_exit(98);
+}
+
+static void end(struct app *app, int flags)
+{
+	if (app->pamh != NULL)
+		pam_end(app->pamh, app->status | flags);
+	app->pamh = NULL;
+}
+
+static long rss_kib(void)
+{
+	long size = 0, resident = 0;
+	malloc_trim(0);
+	FILE *file = fopen("/proc/self/statm", "re");
+	if (fscanf(file, "%ld %ld", &size, &resident) != 2)
+		_exit(96);
+	fclose(file);
+	return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static int count_fds(void)
+{
+	int count = -3; /* `.`, `..` and the descriptor of the listing */
+	DIR *list = opendir("/proc/self/fd");
+	while (readdir(list) != NULL)
+		count++;
+	closedir(list);
+	return count;
+}
+
+static void on_sigchld(int number)
+{
+	(void)number;
+	sigchld_count++;
+}
+
+static void hostile(const char *directory)
+{
+	struct rlimit files = {40, 40}, size = {0, 0}, cpu = {600, 600}, memory = {1 << 30, 1 << 30};
+	setrlimit(RLIMIT_NOFILE, &files);
+	setrlimit(RLIMIT_FSIZE, &size);
+	setrlimit(RLIMIT_CPU, &cpu);
+	setrlimit(RLIMIT_DATA, &memory);
+	umask(0);
+	if (chdir(directory) < 0 || nice(7) < 0)
+		_exit(95);
+	unsigned long all = ~0UL;
+	unsigned long ignore[8] = {(unsigned long)SIG_IGN};
+	for (long i = 1; i <= 64; i++)
+		syscall(SYS_rt_sigaction, i, ignore, NULL, 8L);
+	syscall(SYS_rt_sigprocmask, (long)SIG_BLOCK, &all, NULL, 8L);
+	setgroups(3, (gid_t[]){4, 5, 6});
+	for (int fd = 20; fd < 25; fd++)
+		dup2(2, fd);
+}
+
+static void run_as(const char *spec)
+{
+	char name[64];
+	const char *command = strchr(spec, ':') + 1;
+	snprintf(name, sizeof name, "%.*s", (int)(command - spec - 1), spec);
+	pid_t pid = fork();
+	if (pid == 0) {
+		const struct passwd *pw = getpwnam(name);
+		if (pw == NULL || initgroups(name, pw->pw_gid) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
+		    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
+			_exit(94);
+		dup2(out_fd, 1);
+		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+		_exit(127);
+	}
+	int status = 0;
+	waitpid(pid, &status, 0);
+	say("sh %d", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+}
+
+static void add_answer_hex(struct app *app, const char *hex)
+{
+	size_t size = strlen(hex) / 2;
+	char *bytes = calloc(1, size + 1);
+	for (size_t i = 0; i < size; i++)
+		sscanf(hex + 2 * i, "%2hhx", (unsigned char *)&bytes[i]);
+	app->answers[app->last++] = bytes;
+}
+
+static int phase(struct app *app, const char *step)
+{
+	static const struct {
+		const char *name;
+		int (*call)(pam_handle_t *, int);
+		int flags;
+	} phases[] = {
+		{"auth", pam_authenticate, 0},	    {"setcred", pam_setcred, PAM_ESTABLISH_CRED},
+		{"account", pam_acct_mgmt, 0},	    {"open", pam_open_session, 0},
+		{"close", pam_close_session, 0},    {"chauthtok", pam_chauthtok, 0},
+		{"delcred", pam_setcred, PAM_DELETE_CRED},
+	};
+	for (size_t i = 0; i < sizeof phases / sizeof *phases; i++)
+		if (strcmp(step, phases[i].name) == 0) {
+			start(app);
+			app->status = phases[i].call(app->pamh, phases[i].flags | app->flags);
+			say("%s %d", step, app->status);
+			return 1;
+		}
+	return 0;
+}
+
+static int with_handle(struct app *app, const char *step)
+{
+	const void *value = NULL;
+	if (strncmp(step, "user=", 5) == 0) {
+		start(app);
+		pam_set_item(app->pamh, PAM_USER, step + 5);
+	} else if (strncmp(step, "item=", 5) == 0) {
+		start(app);
+		say("item %d", pam_set_item(app->pamh, atoi(step + 5), strchr(step, ':') + 1));
+	} else if (strncmp(step, "getitem=", 8) == 0) {
+		start(app);
+		pam_get_item(app->pamh, atoi(step + 8), &value);
+		say("getitem %s", value != NULL ? (const char *)value : "(null)");
+	} else if (strncmp(step, "getenv=", 7) == 0) {
+		start(app);
+		const char *text = pam_getenv(app->pamh, step + 7);
+		say("getenv %s", text != NULL ? text : "(null)");
+	} else if (strcmp(step, "end") == 0) {
+		end(app, 0);
+	} else {
+		return phase(app, step);
+	}
+	return 1;
+}
+
+static void with_children(const char *step)
+{
+	if (strcmp(step, "ignore-sigchld") == 0) {
+		signal(SIGCHLD, SIG_IGN);
+	} else if (strcmp(step, "count-sigchld") == 0) {
+		signal(SIGCHLD, on_sigchld);
+	} else if (strcmp(step, "sigchld") == 0) {
+		say("sigchld %d", (int)sigchld_count);
+	} else if (strcmp(step, "waitany") == 0) {
+		say("waitany %d", (int)waitpid(-1, NULL, WNOHANG));
+	} else if (strcmp(step, "fork-own") == 0) {
+		own_child = fork();
+		if (own_child == 0) {
+			pause();
+			_exit(0);
+		}
+	} else if (strcmp(step, "reap-own") == 0) {
+		kill(own_child, SIGKILL);
+		say("reap-own %s", waitpid(-1, NULL, 0) == own_child && waitpid(-1, NULL, 0) == -1 ? "yes" : "no");
+	}
+}
+
+static void with_process(const char *step)
+{
+	if (strcmp(step, "close-std") == 0) {
+		out_fd = fcntl(1, F_DUPFD_CLOEXEC, 30);
+		in_fd = fcntl(0, F_DUPFD_CLOEXEC, 31);
+		close(0);
+		close(1);
+		close(2);
+	} else if (strcmp(step, "close-high") == 0) {
+		close_range(10, 29, 0);
+		say("reopened %d", fcntl(out_fd, F_DUPFD_CLOEXEC, 10)); /* a stranger on the number of the lease */
+	} else if (strncmp(step, "hostile=", 8) == 0) {
+		hostile(step + 8);
+	} else if (strncmp(step, "ruid=", 5) == 0) {
+		if (setresuid((uid_t)atoi(step + 5), 0, 0) < 0)
+			_exit(93);
+	} else if (strncmp(step, "euid=", 5) == 0) {
+		if (seteuid((uid_t)atoi(step + 5)) < 0)
+			_exit(93);
+	} else if (strcmp(step, "join") == 0) {
+		syscall(SYS_keyctl, (long)KEYCTL_JOIN_SESSION_KEYRING, NULL, 0L, 0L, 0L);
+	} else if (strncmp(step, "sh=", 3) == 0) {
+		run_as(step + 3);
+	} else if (strcmp(step, "pid") == 0) {
+		say("pid %d", (int)getpid());
+	} else if (strncmp(step, "sleep=", 6) == 0) {
+		usleep((useconds_t)atoi(step + 6) * 1000);
+	} else if (strcmp(step, "fds") == 0) {
+		say("fds %d", count_fds());
+	} else if (strcmp(step, "wait") == 0) {
+		char line[16];
+		if (read(in_fd, line, sizeof line) < 0)
+			_exit(92);
+	} else {
+		with_children(step);
+	}
+}
+
+static void run(struct app *app, char **steps);
+
+/* Runs up to the closing brace in a child and returns the step behind it. */
+static char **run_child(struct app *app, char **steps)
+{
+	char **behind = steps;
+	while (*behind != NULL && strcmp(*behind, "}") != 0)
+		behind++;
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		*behind = NULL;
+		run(app, steps);
+		end(app, PAM_DATA_SILENT);
+		exit(0);
+	}
+	int status = 0;
+	waitpid(pid, &status, 0);
+	say("child %d", status);
+	return *behind == NULL ? behind : behind + 1;
+}
+
+struct thread {
+	struct app app;
+	char **steps;
+	pthread_t id;
+};
+
+static void *thread_main(void *data)
+{
+	struct thread *thread = data;
+	run(&thread->app, thread->steps);
+	end(&thread->app, 0);
+	return NULL;
+}
+
+static void run_threads(const struct app *app, int count, char **steps)
+{
+	struct thread *threads = calloc((size_t)count, sizeof *threads);
+	for (int i = 0; i < count; i++) {
+		threads[i] = (struct thread){.app = *app, .steps = steps};
+		threads[i].app.pamh = NULL;
+		pthread_create(&threads[i].id, NULL, thread_main, &threads[i]);
+	}
+	for (int i = 0; i < count; i++)
+		pthread_join(threads[i].id, NULL);
+	free(threads);
+}
+
+static void run_repeatedly(const struct app *app, int count, char **steps)
+{
+	long before = 0;
+	int fds = 0;
+	for (int i = 0; i < count; i++) {
+		struct app fresh = *app;
+		fresh.pamh = NULL;
+		if (i == count / 10) {
+			before = rss_kib();
+			fds = count_fds();
+		}
+		quiet = i > 0;
+		run(&fresh, steps);
+		end(&fresh, 0);
+	}
+	quiet = 0;
+	say("growth %ld KiB %d fds", rss_kib() - before, count_fds() - fds);
+}
+
+static void run(struct app *app, char **steps)
+{
+	while (*steps != NULL) {
+		char *step = *steps++;
+		if (strcmp(step, "child{") == 0)
+			steps = run_child(app, steps);
+		else if (strncmp(step, "threads=", 8) == 0)
+			return run_threads(app, atoi(step + 8), steps);
+		else if (strncmp(step, "repeat=", 7) == 0)
+			return run_repeatedly(app, atoi(step + 7), steps);
+		else if (strncmp(step, "flags=", 6) == 0)
+			app->flags = atoi(step + 6);
+		else if (strncmp(step, "answer=", 7) == 0)
+			app->answers[app->last++] = strdup(step + 7);
+		else if (strncmp(step, "answerx=", 8) == 0)
+			add_answer_hex(app, step + 8);
+		else if (strcmp(step, "null-answers") == 0)
+			app->null_answers = 1;
+		else if (strncmp(step, "slow-answers=", 13) == 0)
+			app->slow_ms = atoi(step + 13);
+		else if (!with_handle(app, step))
+			with_process(step);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct app app = {.service = argv[1], .user = argv[2]};
+	if (argc < 4)
+		return 2;
+	run(&app, argv + 3);
+	end(&app, 0);
+	for (int i = 0; i < app.last; i++)
+		free(app.answers[i]);
+	return 0;
+}
