@@ -1,0 +1,64 @@
+"""The command line: ``pyhome VERB …``. Results go to the standard output; a failure is one line on the standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from pam_pyhome import __version__
+from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.ecryptfs import ecryptfs
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.kernel.process import protect_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "pyhome"
+
+
+@click.group(invoke_without_command=True)
+@click.version_option(__version__, prog_name=PROGRAM)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Encrypted home directories that open at login and close at logout."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+cli.add_command(ecryptfs)
+
+
+def main() -> NoReturn:
+    """Run what the arguments say and exit: 0, 2 for a wrong command line, or the number of the failure."""
+    # A user may lock only so much memory; what is left is that no core is dumped.
+    with contextlib.suppress(OSError):
+        protect_memory()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; its exit status."""
+    try:
+        result = cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except CommandError as failure:
+        return _fail(str(failure), failure.exit_code)
+    except click.ClickException as error:
+        return _fail(_usage(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(f"{PROGRAM}: interrupted; start again if that was not meant", INTERRUPTED)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else PROGRAM
+    return f"{command}: {error.format_message().rstrip('.')}; see '{command} --help'"
+
+
+def _fail(line: str, exit_code: int) -> int:
+    click.echo(one_line(line), err=True)
+    return exit_code
