@@ -1,6 +1,7 @@
-"""Throw-away Debian systems to install packages in: a root made by mmdebstrap, cached, under a layer in memory that vanishes with the test.
+"""Throw-away Debian systems to install packages in: a cached root made by mmdebstrap, under a layer in memory.
 
-Nothing is started in them, and nothing that happens in them can be seen outside: each lives in a mount and a pid namespace of its own.
+Nothing is started in them, and nothing that happens in them can be seen outside: each lives in name spaces of its own and
+vanishes with the test.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import shutil
 import subprocess
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 SUITES = ("bookworm", "trixie")
 
-#: Everything that has a profile for pam-auth-update beside ours, so that the order can be seen; and what our package depends on.
+#: Whatever has a profile for pam-auth-update beside ours, so that the order can be seen; and what our package depends on.
 PACKAGES = (
-    "ecryptfs-utils", "libpam-cap", "libpam-fscrypt", "libpam-mount", "libpam-runtime", "libpam-systemd", "pamtester", "python3", "python3-click",
-    "systemd",
+    "ecryptfs-utils", "libkeyutils1", "libpam-cap", "libpam-fscrypt", "libpam-mount", "libpam-runtime", "libpam-systemd",
+    "pamtester", "python3", "python3-click", "systemd",
 )  # fmt: skip
 
 #: Makes the layer in memory, says so, and stays. $1: the cached root, $2: an empty directory.
@@ -53,8 +55,15 @@ def cached_root(suite: str) -> Path:
 def _make_root(suite: str, target: Path) -> None:
     """Make the root beside `target` and move it there when it is complete."""
     unfinished = target.with_name(target.name + ".new")
-    argv = ["mmdebstrap", "--mode=root", "--variant=apt", f"--include={','.join(PACKAGES)}", "--aptopt=APT::Install-Recommends \"false\""]
-    done = subprocess.run([*argv, suite, str(unfinished)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    options = [
+        "--mode=root",
+        "--variant=apt",
+        f"--include={','.join(PACKAGES)}",
+        '--aptopt=APT::Install-Recommends "false"',
+    ]
+    done = subprocess.run(
+        ["mmdebstrap", *options, suite, str(unfinished)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise RuntimeError(f"mmdebstrap {suite} failed:\n{done.stdout[-4000:]}")
@@ -70,10 +79,22 @@ class Chroot:
         self._holder: subprocess.Popen[str] | None = None
         self._pid = 0
 
-    def __enter__(self) -> Chroot:
+    def __enter__(self) -> Self:
         """Mount it."""
         root = cached_root(self.suite)
-        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", _HOLD, "sh", str(root), str(self._directory)]
+        argv = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-euc",
+            _HOLD,
+            "sh",
+            str(root),
+            str(self._directory),
+        ]
         self._holder = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != "ready\n":
@@ -82,7 +103,9 @@ class Chroot:
         self._pid = int(children.read_text().split()[0])
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End everything in it; its mounts go with the namespace."""
         if self._holder is not None:
             self._holder.kill()
@@ -95,9 +118,14 @@ class Chroot:
 
     def run(self, script: str, *, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a shell script in it as root, at most ten minutes; with `check`, AssertionError if it fails."""
-        environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
+        variables = [
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "LC_ALL=C.UTF-8",
+            "DEBIAN_FRONTEND=noninteractive",
+        ]
         enter = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "chroot", f"{self._directory}/root"]
-        argv = [*enter, *environment, "sh", "-euc", script]
+        argv = [*enter, "env", "-i", *variables, "sh", "-euc", script]
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=600)
         assert not check or done.returncode == 0, f"{self.suite}: {script}\n{done.stdout}{done.stderr}"
         return done

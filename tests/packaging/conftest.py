@@ -15,7 +15,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 def build(kind: str, into: Path) -> Path:
     """Run ``packaging/build-<kind>``; the package it made."""
-    done = subprocess.run([REPOSITORY / "packaging" / f"build-{kind}", into], capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        [REPOSITORY / "packaging" / f"build-{kind}", into], capture_output=True, text=True, errors="replace"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (package,) = into.iterdir()
     return package

@@ -20,8 +20,8 @@ PAGES = sorted((REPOSITORY / "docs/man").iterdir())
 
 #: Settings of systemd.exec(5) that give a service a mount namespace of its own, by their beginnings.
 OWN_NAMESPACE = (
-    "Bind", "ConfigurationDirectory", "Dynamic", "Exec", "Extension", "Inaccessible", "LoadCredential", "Mount", "NoExec", "Private", "Proc", "Protect",
-    "ReadOnly", "ReadWrite", "RootDirectory", "RootImage", "Temporary",
+    "Bind", "ConfigurationDirectory", "Dynamic", "ExecPaths", "Extension", "Inaccessible", "LoadCredential", "Mount", "NoExec",
+    "Private", "Proc", "Protect", "ReadOnly", "ReadWrite", "RootDirectory", "RootImage", "Temporary",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_service_stays_in_the_mount_namespace_of_the_system() -> None:
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case of names
     unit.read(REPOSITORY / "packaging/files/pyhomed.service")
-    assert not [name for name in unit["Service"] if name.startswith(OWN_NAMESPACE) and name != "ExecStart"]
+    assert not [name for name in unit["Service"] if name.startswith(OWN_NAMESPACE)]
 
 
 @pytest.mark.parametrize("name", ["pyhome", "pyhome-worker", "pyhomed"])
@@ -65,8 +65,8 @@ def test_lines_to_paste_are_those_of_the_profile(page: Path) -> None:
 
 def shell(function: str, pam: Path) -> str:
     """What a function of the Arch package's script prints, when `pam` stands for /etc/pam.d."""
-    script = INSTALL_SCRIPT.read_text().replace("/etc/pam.d", str(pam), 1) if function == "post_remove" else INSTALL_SCRIPT.read_text()
-    argv = ["bash", "-euc", f"{script.replace('/etc/pam.d/*', f'{pam}/*')}\n{function}"]
+    script = INSTALL_SCRIPT.read_text().replace("/etc/pam.d/*", f"{pam}/*")
+    argv = ["bash", "-euc", f"{script}\n{function}"]
     return subprocess.run(argv, check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"]}).stdout
 
 
@@ -85,7 +85,9 @@ def test_arch_package_prints_lines_and_never_edits(tmp_path: Path) -> None:
 def test_manual_page_renders_without_warnings(page: Path) -> None:
     environment = os.environ | {"LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
     argv = ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)]
-    done = subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    done = subprocess.run(
+        argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    )
     assert done.stderr == ""
 
 

@@ -30,7 +30,9 @@ def newer(package: Path, version: str, into: Path) -> Path:
     subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
     control = tree / "DEBIAN/control"
     lines = control.read_text().splitlines()
-    control.write_text("".join(f"Version: {version}\n" if line.startswith("Version:") else f"{line}\n" for line in lines))
+    control.write_text(
+        "".join(f"Version: {version}\n" if line.startswith("Version:") else f"{line}\n" for line in lines)
+    )
     result = into / f"pyhome_{version}_all.deb"
     subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, result], check=True, stdout=subprocess.DEVNULL)
     return result
@@ -54,8 +56,16 @@ def test_purge_leaves_nothing(debian: Chroot, deb: Path) -> None:
     assert not (debian.path / "run/pyhome").exists()
 
 
+def test_purge_keeps_copies_of_key_files_and_says_so(installed: Chroot) -> None:
+    installed.run("mkdir -m 0700 -p /var/lib/pyhome/1000 && echo key > /var/lib/pyhome/1000/wrapped-passphrase")
+    done = installed.run("apt-get purge -q -y pyhome")
+    assert "stay in /var/lib/pyhome" in done.stdout + done.stderr
+    assert (installed.path / "var/lib/pyhome/1000/wrapped-passphrase").read_text() == "key\n"
+
+
 def test_lines_come_after_the_password_and_before_systemd(installed: Chroot) -> None:
-    assert_order(modules(installed, "auth"), "pam_unix.so", "pam_permit.so", "pam_mount.so", "pam_pyhome.so", "pam_fscrypt.so", "pam_ecryptfs.so")
+    assert_order(modules(installed, "auth"), "pam_unix.so", "pam_permit.so", "pam_mount.so", "pam_pyhome.so")
+    assert_order(modules(installed, "auth"), "pam_pyhome.so", "pam_fscrypt.so", "pam_ecryptfs.so")
     assert_order(modules(installed, "account"), "pam_unix.so", "pam_permit.so", "pam_pyhome.so")
     assert_order(modules(installed, "session"), "pam_unix.so", "pam_mount.so", "pam_pyhome.so", "pam_systemd.so")
     assert_order(modules(installed, "session"), "pam_pyhome.so", "pam_fscrypt.so", "pam_ecryptfs.so")
@@ -65,7 +75,11 @@ def test_lines_come_after_the_password_and_before_systemd(installed: Chroot) -> 
 
 def test_libpam_knows_every_word_in_the_lines(installed: Chroot) -> None:
     (library,) = installed.path.glob("usr/lib/*/libpam.so.0")
-    known = library.resolve().read_bytes() if not library.is_symlink() else (library.parent / library.readlink()).read_bytes()
+    known = (
+        library.resolve().read_bytes()
+        if not library.is_symlink()
+        else (library.parent / library.readlink()).read_bytes()
+    )
     for kind in ("auth", "account", "session", "password"):
         for line in (installed.path / f"etc/pam.d/common-{kind}").read_text().splitlines():
             if "pam_pyhome.so" in line and "[" in line:
@@ -75,7 +89,9 @@ def test_libpam_knows_every_word_in_the_lines(installed: Chroot) -> None:
                     assert action in ("ok", "bad", "ignore")
 
 
-def test_upgrade_keeps_what_the_administrator_chose(installed: Chroot, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_upgrade_keeps_what_the_administrator_chose(
+    installed: Chroot, deb: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     installed.run("pam-auth-update --disable pyhome && echo debug >> /etc/pyhome.conf")
     before = installed.snapshot("/etc/pam.d", "/etc/pyhome.conf")
     assert not any(b"pam_pyhome.so" in text for _, text in before.values())
@@ -84,7 +100,9 @@ def test_upgrade_keeps_what_the_administrator_chose(installed: Chroot, deb: Path
     assert (installed.path / "etc/pyhome.conf").read_text().endswith("\ndebug\n")
 
 
-def test_upgrade_never_takes_the_lines_away(installed: Chroot, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_upgrade_never_takes_the_lines_away(
+    installed: Chroot, deb: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     before = installed.snapshot(*PAM)
     install(installed, newer(deb, "9.0", tmp_path_factory.mktemp("newer")))
     assert installed.snapshot(*PAM) == before
@@ -115,7 +133,9 @@ def test_every_module_is_compiled_and_loads_without_site(installed: Chroot) -> N
     for path in tree:
         assert list((installed.path / str(path.parent)[1:] / "__pycache__").glob(f"{path.stem}.cpython-*.pyc")), path
     rooms = [str(path.with_suffix("")).removeprefix("/usr/lib/pyhome/").replace("/", ".") for path in tree]
-    wanted = [name.removesuffix(".__init__") for name in rooms if not name.startswith(("pam_pyhome.cli", "pam_pyhome.admin"))]
+    wanted = [
+        name.removesuffix(".__init__") for name in rooms if not name.startswith(("pam_pyhome.cli", "pam_pyhome.admin"))
+    ]
     program = "import sys; sys.path[:0] = ['/usr/lib/pyhome']\nfor name in sys.argv[1:]: __import__(name)"
     installed.run(f'/usr/bin/python3 -ISB -W error -c "{program}" {" ".join(wanted)}')
 
@@ -145,7 +165,9 @@ def test_user_without_encrypted_home_logs_in_through_the_whole_stack(installed: 
 
 def test_nobody_is_locked_out_if_the_worker_is_missing(installed: Chroot) -> None:
     installed.run("useradd --create-home --shell /bin/sh ada && echo ada:correct-horse | chpasswd")
-    installed.run("install -d -o ada -g ada ~ada/.ecryptfs && install -o ada -g ada /dev/null ~ada/.ecryptfs/wrapped-passphrase")
+    installed.run(
+        "install -d -o ada -g ada ~ada/.ecryptfs && install -o ada -g ada /dev/null ~ada/.ecryptfs/wrapped-passphrase"
+    )
     installed.run("rm -r /usr/lib/pyhome")
     phases = "authenticate acct_mgmt open_session close_session"
     assert installed.run(f"pamtester login ada {phases}", stdin="correct-horse\n").returncode == 0
