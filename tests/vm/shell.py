@@ -15,6 +15,7 @@ from tests.vm.vm import VM, VMError
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
 #: Seconds until a prompt must appear. A login takes two or three.
@@ -126,6 +127,15 @@ def ssh(vm: VM, user: str, password: str, *options: str) -> Shell:
     shell.settle()
     return shell
 
+
+
+def ssh_by_key(vm: VM, user: str, key: Path, *options: str) -> Shell:
+    """Log in over ssh with a key, without a password, and get a shell."""
+    shell = Shell(vm, spawn(vm.ssh(user, "-tt", "-i", str(key), "-o", "PasswordAuthentication=no", *options)))
+    shell.expect(SHELL_PROMPT)
+    shell.greeting = plain(str(shell.terminal.before))
+    shell.settle()
+    return shell
 
 
 def ssh_run(vm: VM, user: str, password: str, command: str, *options: str, timeout: float = PROMPT_TIMEOUT) -> tuple[int, str]:

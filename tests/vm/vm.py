@@ -172,7 +172,7 @@ class VM:
 
     def cursor(self) -> str:
         """A mark in the journal: what is logged from now on comes after it."""
-        return self.out("journalctl -n 0 --show-cursor").removeprefix("-- cursor: ")
+        return self.out("journalctl --sync; journalctl -n 0 --show-cursor | sed -n 's/^-- cursor: //p'")
 
     def journal(self, cursor: str = "") -> str:
         """The journal since a mark, or since boot."""
