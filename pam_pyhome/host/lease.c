@@ -15,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TEXT_MAX 1024
+#define VALUE_MAX 255
+#define TEXT_MAX 4096 /* three values, four bytes for each of theirs, and the rest */
 #define POLL_MS 20
 #define NUMBER_MAX 100000u
 
@@ -108,17 +109,18 @@ static void start_time(char out[32])
 		sscanf(at, " %31[0-9]", out);
 }
 
+/* Appends `name=value\n`. What is not plain ASCII becomes a backslash and three octal digits, as in all files of ours. */
 static void append_item(pam_handle_t *pamh, int item, const char *name, char *text)
 {
-	const void *value = NULL;
-	size_t used = strlen(text);
-	if (pam_get_item(pamh, item, &value) != PAM_SUCCESS || value == NULL)
-		value = "";
-	snprintf(text + used, TEXT_MAX - used, "%s=%.200s", name, (const char *)value);
-	for (char *at = text + used; *at != '\0'; at++)
-		if ((unsigned char)*at < ' ' || *at == 0x7f)
-			*at = '?';
-	strcat(text, "\n");
+	const void *found = NULL;
+	const char *value = pam_get_item(pamh, item, &found) == PAM_SUCCESS && found != NULL ? found : "";
+	char *at = text + strlen(text);
+	at += sprintf(at, "%s=", name);
+	for (int i = 0; i < VALUE_MAX && value[i] != '\0'; i++) {
+		unsigned char byte = (unsigned char)value[i];
+		at += sprintf(at, byte < ' ' || byte > '~' || byte == '\\' ? "\\%03o" : "%c", byte);
+	}
+	strcpy(at, "\n");
 }
 
 static void write_text(pam_handle_t *pamh, int fd)

@@ -197,9 +197,11 @@ class Machine:
 
     # What happens in it
 
-    def enter(self, arguments: Sequence[str]) -> list[str]:
-        """The command that runs `arguments` in the machine."""
-        return ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--wd=/", "--", *arguments]
+    def enter(self, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+        """The command that runs `arguments` in the machine, with this environment and no other."""
+        nsenter = ["/usr/bin/nsenter", f"--target={self._pid}", "--mount", "--pid", "--wd=/", "--"]
+        given = ENVIRONMENT | dict(environment)
+        return [*nsenter, "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in given.items()), *arguments]
 
     def run(
         self, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, status: int | None = 0, timeout: int = 60
@@ -207,12 +209,11 @@ class Machine:
         """Run a command to its end; its output. Fails on another exit status or on anything the sanitizers say."""
         with open(os.devnull, "rb") as null:
             done = subprocess.run(
-                self.enter(arguments),
+                self.enter(arguments, environment or {}),
                 stdin=null,
                 capture_output=True,
                 text=True,
                 errors="replace",
-                env=ENVIRONMENT | dict(environment or {}),
                 timeout=timeout,
             )
         said = done.stdout + done.stderr
@@ -237,11 +238,10 @@ class Session:
     def __init__(self, machine: Machine, arguments: Sequence[str]) -> None:
         self._machine = machine
         self._process: subprocess.Popen[str] = subprocess.Popen(
-            machine.enter(arguments),
+            machine.enter(arguments, machine.build.environment(leaks=False)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=ENVIRONMENT | machine.build.environment(leaks=False),
         )
 
     def line(self) -> str:

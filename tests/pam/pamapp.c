@@ -6,7 +6,7 @@
  *   delcred                     pam_setcred(PAM_DELETE_CRED)
  *   end                         pam_end; the next phase starts a new handle
  *   flags=N                     PAM flags of the phases that follow
- *   user=NAME                   set PAM_USER
+ *   user=NAME  service=NAME     set PAM_USER; the service of the next handle
  *   item=N:TEXT  getitem=N      set or print an item
  *   getenv=NAME                 print a PAM variable
  *   answer=TEXT  answerx=HEX    queue an answer for the conversation, which otherwise fails
@@ -24,11 +24,13 @@
  *   euid=N                      effective uid N
  *   join                        join a new session keyring
  *   sh=USER:COMMAND             run a command as USER, as login does
+ *   fds  fd=N  uids             how many descriptors are open; whether this one is; real, effective, saved and file-system ids
  *   pid  wait  sleep=MS         print the pid; wait for a line on standard input
  */
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -39,6 +41,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -135,13 +138,23 @@ static void on_sigchld(int number)
 	sigchld_count++;
 }
 
+/* The hard limit too, but only where root can raise it again: containers may lack that, and there nobody can. */
+static void lower(int which, rlim_t soft)
+{
+	struct rlimit limit;
+	getrlimit((__rlimit_resource_t)which, &limit);
+	limit.rlim_cur = soft;
+	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1)
+		limit.rlim_max = soft;
+	setrlimit((__rlimit_resource_t)which, &limit);
+}
+
 static void hostile(const char *directory)
 {
-	struct rlimit files = {40, 40}, size = {0, 0}, cpu = {600, 600}, memory = {1 << 30, 1 << 30};
-	setrlimit(RLIMIT_NOFILE, &files);
-	setrlimit(RLIMIT_FSIZE, &size);
-	setrlimit(RLIMIT_CPU, &cpu);
-	setrlimit(RLIMIT_DATA, &memory);
+	lower(RLIMIT_NOFILE, 40);
+	lower(RLIMIT_FSIZE, 0);
+	lower(RLIMIT_CPU, 600);
+	lower(RLIMIT_DATA, 1 << 30);
 	umask(0);
 	if (chdir(directory) < 0 || nice(7) < 0)
 		_exit(95);
@@ -223,6 +236,8 @@ static int with_handle(struct app *app, const char *step)
 		start(app);
 		const char *text = pam_getenv(app->pamh, step + 7);
 		say("getenv %s", text != NULL ? text : "(null)");
+	} else if (strncmp(step, "service=", 8) == 0) {
+		app->service = step + 8;
 	} else if (strcmp(step, "end") == 0) {
 		end(app, 0);
 	} else {
@@ -251,6 +266,22 @@ static void with_children(const char *step)
 		kill(own_child, SIGKILL);
 		say("reap-own %s", waitpid(-1, NULL, 0) == own_child && waitpid(-1, NULL, 0) == -1 ? "yes" : "no");
 	}
+}
+
+/* Of this thread, as the kernel has them. */
+static void print_ids(void)
+{
+	char line[256];
+	FILE *file = fopen("/proc/thread-self/status", "re");
+	while (fgets(line, sizeof line, file) != NULL)
+		if (strncmp(line, "Uid:", 4) == 0 || strncmp(line, "Gid:", 4) == 0) {
+			line[strcspn(line, "\n")] = '\0';
+			for (char *at = line; *at != '\0'; at++)
+				if (*at == '\t')
+					*at = ' ';
+			say("%s", line);
+		}
+	fclose(file);
 }
 
 static void with_process(const char *step)
@@ -282,6 +313,10 @@ static void with_process(const char *step)
 		usleep((useconds_t)atoi(step + 6) * 1000);
 	} else if (strcmp(step, "fds") == 0) {
 		say("fds %d", count_fds());
+	} else if (strncmp(step, "fd=", 3) == 0) {
+		say("fd %s", fcntl(atoi(step + 3), F_GETFD) >= 0 ? "open" : "closed");
+	} else if (strcmp(step, "uids") == 0) {
+		print_ids();
 	} else if (strcmp(step, "wait") == 0) {
 		char line[16];
 		if (read(in_fd, line, sizeof line) < 0)
