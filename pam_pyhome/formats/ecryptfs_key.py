@@ -12,8 +12,6 @@ A passphrase is 1 to 64 bytes without NUL, whatever they encode. The derivation 
 
 from __future__ import annotations
 
-import hashlib
-
 from pam_pyhome.errors import PassphraseLengthError
 from pam_pyhome.record import Record
 
@@ -46,6 +44,8 @@ class DerivedKey(Record):
 
 def stretch_reference(data: bytes) -> bytes:
     """65536 times SHA-512, 64 bytes: what the fast implementations are measured against."""
+    import hashlib  # noqa: PLC0415 - takes 3 ms, and a session that only mounts needs none of it
+
     digest = data
     for _ in range(ITERATIONS):
         digest = hashlib.sha512(digest).digest()
@@ -74,6 +74,8 @@ def check_passphrase(passphrase: bytes, role: str) -> None:
 
 def signature_of(key: bytes) -> str:
     """The 16 lower-case hexadecimal digits that name a stretched key."""
+    import hashlib  # noqa: PLC0415 - as above
+
     return hashlib.sha512(key).digest()[: SIGNATURE_SIZE // 2].hex()
 
 
@@ -89,4 +91,6 @@ def wrapping_passphrase(password: bytes) -> bytes:
     replaced by the 64 lower-case hexadecimal digits of its SHA-256: here the password opens the home, and with other
     tools those digits do.
     """
+    import hashlib  # noqa: PLC0415 - as above
+
     return password if len(password) <= PASSPHRASE_MAX else hashlib.sha256(password).hexdigest().encode()

@@ -39,6 +39,8 @@ def main() -> None:
         _run()
     except BaseException as error:  # noqa: BLE001 - the one place where everything is caught: a traceback helps nobody at a login
         _log_crash(error)
+    # Nothing is left to be cleaned up, and the interpreter would take milliseconds over it while a person waits.
+    os._exit(0)
 
 
 def _run() -> None:

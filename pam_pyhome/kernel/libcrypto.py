@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _hashlib
 import ctypes
 
 from pam_pyhome.errors import StorageError
@@ -17,6 +16,8 @@ _POINTER = ctypes.c_void_p
 
 def function(name: str, restype: Any, *argtypes: Any) -> Callable[..., Any]:
     """Libcrypto's `name`, found through the extension module: dlsym on its handle searches what it is linked with."""
+    import _hashlib  # noqa: PLC0415 - loading libcrypto takes 3 ms, and most phases need none of it
+
     handle = ctypes.CDLL(getattr(_hashlib, "__file__", None))
     found = handle[name]
     found.restype = restype

@@ -1,0 +1,1 @@
+"""How fast pyhome is, beside the tools it replaces."""

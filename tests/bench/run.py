@@ -1,0 +1,129 @@
+"""`make bench`: each figure beside its peer in one run, as ratios. Nothing here passes or fails.
+
+First on this machine, in name spaces of its own: everything but the mount, whatever the kernel. Then in a virtual machine with
+the kernel's eCryptfs: everything.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.report import compare, heading
+from tests.pam.harness import ENVIRONMENT, MODULES, REPOSITORY, Build, Machine
+
+PASSWORD = "secret"
+PASSPHRASE = "0123456789abcdef0123456789abcdef"
+SIGNATURES = "849d6b79848a0296\n9487d0e1beb5be83\n"
+ADA, EVE, OPA = 61001, 61002, 61003
+ROUNDS = 40
+
+# The verification before the module costs the same in every stack, and as little as crypt(5) allows.
+VERIFY = "auth required pam_unix.so\naccount required pam_permit.so\n"
+STACKS = {
+    "permit": "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
+    "beside": (
+        "auth required pam_permit.so\nauth optional pam_pyhome.so unwrap\naccount required pam_permit.so\n"
+        "session required pam_permit.so\nsession optional pam_pyhome.so\n"
+    ),
+    "ours": f"{VERIFY}auth optional pam_pyhome.so unwrap\nsession optional pam_pyhome.so\n",
+    "peer": f"{VERIFY}auth required pam_ecryptfs.so unwrap\nsession optional pam_ecryptfs.so unwrap\n",
+    "verify": f"{VERIFY}session required pam_permit.so\n",
+}
+
+
+def install(machine: Machine) -> None:
+    """Everything where the packages install it, byte-compiled as they do."""
+    places = [f"DESTDIR={machine.path('/')}", f"PAMDIR={MODULES}", f"SHIM={machine.build.module}"]
+    make = ["make", "-s", "-f", "packaging/install.mk", "install", *places]
+    subprocess.run(make, cwd=REPOSITORY, check=True)
+    machine.run(["/usr/bin/python3", "-m", "compileall", "-q", "/usr/lib/pyhome"])
+
+
+def furnish(machine: Machine) -> None:
+    """Three users: ada with a home to be opened, opa with one that is open, eve without."""
+    hashed = subprocess.run(["openssl", "passwd", "-1", PASSWORD], check=True, capture_output=True, text=True).stdout.strip()
+    for name, uid in (("ada", ADA), ("eve", EVE), ("opa", OPA)):
+        machine.add_user(name, uid, password=hashed, encrypted=name != "eve")
+    machine.record_open(OPA, "/home/opa")
+    config = "/home/.ecryptfs/ada/.ecryptfs"
+    script = f"""
+    mkdir /home/.ecryptfs/ada/.Private
+    ln -s {config} /home/ada/.ecryptfs
+    ln -s /home/.ecryptfs/ada/.Private /home/ada/.Private
+    rm {config}/wrapped-passphrase
+    printf '%s\\n%s' {PASSPHRASE} {PASSWORD} | ecryptfs-wrap-passphrase {config}/wrapped-passphrase -
+    printf '{SIGNATURES}' > {config}/Private.sig
+    echo /home/ada > {config}/Private.mnt
+    touch {config}/auto-mount {config}/auto-umount
+    chown -R ada: /home/.ecryptfs/ada /home/ada
+    """
+    machine.run(["/bin/sh", "-e", "-c", script])
+    for service, text in STACKS.items():
+        machine.write_stack(service, text)
+
+
+def case(name: str, service: str, user: str, *operations: str, between: str = ":") -> dict[str, object]:
+    """One thing to time."""
+    return {"name": name, "command": ["pamtester", service, user, *operations], "between": between}
+
+
+def time_here(machine: Machine, rounds: int, cases: list[dict[str, object]]) -> dict[str, list[float]]:
+    """Run the timing in the test machine."""
+    order = json.dumps({"rounds": rounds, "password": PASSWORD, "cases": cases})
+    script = str(Path(__file__).with_name("timing.py"))
+    done = subprocess.run(machine.enter(["/usr/bin/python3", script], ENVIRONMENT), input=order, stdout=subprocess.PIPE, text=True, check=True)
+    took: dict[str, list[float]] = json.loads(done.stdout)
+    return took
+
+
+def bench_here(machine: Machine) -> None:
+    """The figures that need no eCryptfs in the kernel."""
+    both = ("authenticate", "open_session")
+    forget = "setpriv --reuid=ada --clear-groups keyctl clear @u"
+    took = time_here(
+        machine,
+        ROUNDS,
+        [
+            case("pam_permit", "permit", "eve", *both),
+            case("no encrypted home", "beside", "eve", *both),
+            case("open home", "beside", "opa", *both),
+            case("pam_unix", "verify", "ada", *both),
+            case("pyhome", "ours", "ada", *both),
+            case("pam_ecryptfs", "peer", "ada", *both, between=forget),
+        ],
+    )
+    heading("Auth and session open with pamtester, everything but the mount; milliseconds of the whole process")
+    compare(took, "pyhome", "pam_ecryptfs", "unlock beside pam_ecryptfs", "at most 0.40 x")
+    compare(took, "no encrypted home", "pam_permit", "user without an encrypted home beside pam_permit", "at most 1.10 x")
+    compare(took, "open home", "pam_permit", "home open already beside pam_permit", "at most 5 ms more")
+    compare(took, "pyhome", "pam_unix", "unlock beside the verification alone")
+
+
+def bench_memory(machine: Machine) -> None:
+    """What stays in the PAM process."""
+    heading("Memory that stays in the PAM process")
+    for times in (1, 1000):
+        print(f"  {times:5} transactions: {machine.pam('beside', 'opa', f'repeat={times}', 'auth', 'open', 'end')}")
+
+
+def main() -> None:
+    """Both parts."""
+    with tempfile.TemporaryDirectory() as base:
+        build = Build(Path(base), sanitized=False)
+        with Machine(Path(base), build) as machine:
+            install(machine)
+            furnish(machine)
+            bench_here(machine)
+            bench_memory(machine)
+    if "--here" not in sys.argv:
+        from tests.bench.virtual import bench_virtual  # noqa: PLC0415 - the first part must not need what the second needs
+
+        bench_virtual()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Times PAM transactions in turn, A B C A B C …, wherever it runs: in a test machine or in a virtual one. Standard library only.
+
+Reads one JSON object: `rounds`, `password`, and `cases`, a list of `name`, `command` (of pamtester) and `between` (a shell
+command that undoes the transaction, not timed). Prints one JSON object: milliseconds by name, one per round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+
+def transaction(command: list[str], password: bytes) -> float:
+    """Milliseconds of one transaction as a whole process. AssertionError if it fails."""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # not every stack asks for it
+            process.stdin.write(password)
+            process.stdin.close()
+        code = process.wait(timeout=120)
+        took = (time.perf_counter() - began) * 1000
+    assert code == 0, f"{command} ended with {code}"
+    return took
+
+
+def main() -> None:
+    """Warm up with one round that is not counted, then time."""
+    os.chdir("/")
+    order = json.load(sys.stdin)
+    took: dict[str, list[float]] = {case["name"]: [] for case in order["cases"]}
+    for number in range(order["rounds"] + 1):
+        for case in order["cases"]:
+            milliseconds = transaction(case["command"], order["password"].encode() + b"\n")
+            subprocess.run(["/bin/sh", "-c", case["between"]], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            if number > 0:
+                took[case["name"]].append(milliseconds)
+    json.dump(took, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
