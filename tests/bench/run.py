@@ -12,27 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.bench.cases import PASSWORD, STACKS, case, order
 from tests.bench.report import compare, heading
 from tests.pam.harness import ENVIRONMENT, MODULES, REPOSITORY, Build, Machine
 
-PASSWORD = "secret"
 PASSPHRASE = "0123456789abcdef0123456789abcdef"
 SIGNATURES = "849d6b79848a0296\n9487d0e1beb5be83\n"
 ADA, EVE, OPA = 61001, 61002, 61003
 ROUNDS = 40
-
-# The verification before the module costs the same in every stack, and as little as crypt(5) allows.
-VERIFY = "auth required pam_unix.so\naccount required pam_permit.so\n"
-STACKS = {
-    "permit": "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
-    "beside": (
-        "auth required pam_permit.so\nauth optional pam_pyhome.so unwrap\naccount required pam_permit.so\n"
-        "session required pam_permit.so\nsession optional pam_pyhome.so\n"
-    ),
-    "ours": f"{VERIFY}auth optional pam_pyhome.so unwrap\nsession optional pam_pyhome.so\n",
-    "peer": f"{VERIFY}auth required pam_ecryptfs.so unwrap\nsession optional pam_ecryptfs.so unwrap\n",
-    "verify": f"{VERIFY}session required pam_permit.so\n",
-}
 
 
 def install(machine: Machine) -> None:
@@ -45,7 +32,9 @@ def install(machine: Machine) -> None:
 
 def furnish(machine: Machine) -> None:
     """Three users: ada with a home to be opened, opa with one that is open, eve without."""
-    hashed = subprocess.run(["openssl", "passwd", "-1", PASSWORD], check=True, capture_output=True, text=True).stdout.strip()
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-1", PASSWORD], check=True, capture_output=True, text=True
+    ).stdout.strip()
     for name, uid in (("ada", ADA), ("eve", EVE), ("opa", OPA)):
         machine.add_user(name, uid, password=hashed, encrypted=name != "eve")
     machine.record_open(OPA, "/home/opa")
@@ -66,16 +55,16 @@ def furnish(machine: Machine) -> None:
         machine.write_stack(service, text)
 
 
-def case(name: str, service: str, user: str, *operations: str, between: str = ":") -> dict[str, object]:
-    """One thing to time."""
-    return {"name": name, "command": ["pamtester", service, user, *operations], "between": between}
-
-
 def time_here(machine: Machine, rounds: int, cases: list[dict[str, object]]) -> dict[str, list[float]]:
     """Run the timing in the test machine."""
-    order = json.dumps({"rounds": rounds, "password": PASSWORD, "cases": cases})
     script = str(Path(__file__).with_name("timing.py"))
-    done = subprocess.run(machine.enter(["/usr/bin/python3", script], ENVIRONMENT), input=order, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        machine.enter(["/usr/bin/python3", script], ENVIRONMENT),
+        input=order(rounds, cases),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     took: dict[str, list[float]] = json.loads(done.stdout)
     return took
 
@@ -98,7 +87,9 @@ def bench_here(machine: Machine) -> None:
     )
     heading("Auth and session open with pamtester, everything but the mount; milliseconds of the whole process")
     compare(took, "pyhome", "pam_ecryptfs", "unlock beside pam_ecryptfs", "at most 0.40 x")
-    compare(took, "no encrypted home", "pam_permit", "user without an encrypted home beside pam_permit", "at most 1.10 x")
+    compare(
+        took, "no encrypted home", "pam_permit", "user without an encrypted home beside pam_permit", "at most 1.10 x"
+    )
     compare(took, "open home", "pam_permit", "home open already beside pam_permit", "at most 5 ms more")
     compare(took, "pyhome", "pam_unix", "unlock beside the verification alone")
 

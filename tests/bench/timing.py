@@ -38,7 +38,9 @@ def main() -> None:
     for number in range(order["rounds"] + 1):
         for case in order["cases"]:
             milliseconds = transaction(case["command"], order["password"].encode() + b"\n")
-            subprocess.run(["/bin/sh", "-c", case["between"]], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                ["/bin/sh", "-c", case["between"]], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
             if number > 0:
                 took[case["name"]].append(milliseconds)
     json.dump(took, sys.stdout)
