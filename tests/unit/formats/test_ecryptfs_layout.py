@@ -96,7 +96,7 @@ def test_no_mountpoint(data: bytes) -> None:
 SALT = bytes.fromhex("0123456789abcdef")
 
 
-# What ecryptfs-add-passphrase does with the same files: see tests/unit/test_ecryptfs_utils.py.
+# What ecryptfs-add-passphrase does with the same files: see tests/unit/test_cli_ecryptfs.py.
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
