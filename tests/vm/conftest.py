@@ -120,3 +120,14 @@ def set_setting(vm: VM, *lines: str) -> Iterator[None]:
         yield
     finally:
         vm.write("/etc/pyhome.conf", before)
+
+
+@contextlib.contextmanager
+def sshd_setting(vm: VM, *lines: str) -> Iterator[None]:
+    """Let sshd be configured with these lines besides Debian's."""
+    vm.write("/etc/ssh/sshd_config.d/00-test.conf", "\n".join([*lines, ""]))
+    vm.run("systemctl reload ssh")
+    try:
+        yield
+    finally:
+        vm.run("rm /etc/ssh/sshd_config.d/00-test.conf; systemctl reload ssh")

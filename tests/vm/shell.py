@@ -28,6 +28,14 @@ PASSWORD_PROMPT = r"[Pp]assword( for [\w.-]+)?: ?$"
 SHELL_PROMPT = r"[$#] (\x1b\[[0-9?;]*[a-zA-Z])*$"
 REFUSED = r"Permission denied|Login incorrect|Authentication failure|Connection closed|closed by remote host"
 
+#: Questions that a login may ask besides the password.
+PROMPTS = {
+    "old_password": r"Old password: ?$",
+    "own_passphrase": r"Passphrase of the encrypted home: ?$",
+    "new_password": r"New password: ?$",
+}
+
+ASKED_ONLY = ("-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=keyboard-interactive")
 PASSWORD_ONLY = ("-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1")
 
 
@@ -123,10 +131,15 @@ def spawn(argv: Sequence[str], timeout: float = PROMPT_TIMEOUT) -> Terminal:
 def ssh(vm: VM, user: str, password: str, *options: str) -> Shell:
     """Log in over ssh with a password, on a connection of its own, and get a shell."""
     shell = Shell(vm, spawn(vm.ssh(user, *PASSWORD_ONLY, "-tt", *options)))
-    _give_password(shell, password)
-    shell.settle()
+    _answer_login(shell, password, {})
     return shell
 
+
+def ssh_asked(vm: VM, user: str, password: str, **answers: str) -> Shell:
+    """Log in over ssh by keyboard-interactive, where PAM can ask whatever it wants; ``answers`` as in :data:`PROMPTS`."""
+    shell = Shell(vm, spawn(vm.ssh(user, *ASKED_ONLY, "-tt")))
+    _answer_login(shell, password, answers)
+    return shell
 
 
 def ssh_by_key(vm: VM, user: str, key: Path, *options: str) -> Shell:
@@ -148,14 +161,23 @@ def ssh_run(vm: VM, user: str, password: str, command: str, *options: str, timeo
     return int(shell.terminal.exitstatus or 0), plain(str(shell.terminal.before))
 
 
-def _give_password(shell: Shell, password: str) -> None:
+def _answer_login(shell: Shell, password: str, answers: dict[str, str]) -> None:
+    """Give the password and answer further questions until there is a shell. ``greeting`` is everything that was said."""
     shell.expect(PASSWORD_PROMPT)
     shell.terminal.sendline(password)
-    which = shell.expect([SHELL_PROMPT, REFUSED, PASSWORD_PROMPT])
-    shell.greeting = plain(str(shell.terminal.before))
+    prompts = {PROMPTS[name]: answer for name, answer in answers.items()}
+    if "new_password" in answers:
+        prompts |= {r"[Cc]urrent password: ?$": password, r"[Rr]etype new password: ?$": answers["new_password"]}
+    patterns = [SHELL_PROMPT, REFUSED, *prompts, PASSWORD_PROMPT]
+    said = []
+    while (which := shell.expect(patterns)) in range(2, len(patterns) - 1):
+        said.append(str(shell.terminal.before))
+        shell.terminal.sendline(prompts[patterns[which]])
+    shell.greeting = plain("\n".join([*said, str(shell.terminal.before)]))
     if which != 0:
         shell.terminal.close()
         raise LoginRefusedError(shell.greeting + str(shell.terminal.after or ""))
+    shell.settle()
 
 
 class Console(Shell):
@@ -171,13 +193,13 @@ class Console(Shell):
             os.write(self._socket.fileno(), b"\x03\x04")
         self._socket.close()
 
-    def login(self, user: str, password: str) -> None:
-        """Log in at the prompt."""
+    def login(self, user: str, password: str, **answers: str) -> str:
+        """Log in at the prompt, answering further questions with ``answers`` (:data:`PROMPTS`); give back what was said."""
         self.terminal.sendline("")
         self.expect(r"login: $")
         self.terminal.sendline(user)
-        _give_password(self, password)
-        self.settle()
+        _answer_login(self, password, answers)
+        return self.greeting
 
     def logout(self) -> None:
         """Leave the shell; the login prompt comes back."""
@@ -185,16 +207,16 @@ class Console(Shell):
         self.expect(r"login: $")
 
 
-def su(outer: Shell, user: str, password: str | None = None, command: str = "su -l") -> InnerShell:
-    """Become ``user`` in a shell. ``password`` is None where none is asked for."""
+def su(outer: Shell, user: str, password: str | None = None, command: str = "su -l", **answers: str) -> InnerShell:
+    """Become ``user`` in a shell. ``password`` is None where none is asked for; ``answers`` as in :data:`PROMPTS`."""
     outer.terminal.sendline(f"{command} {user}")
     inner = InnerShell(outer.vm, outer.terminal)
     if password is None:
         inner.expect(SHELL_PROMPT)
         inner.greeting = plain(str(outer.terminal.before))
+        inner.settle()
     else:
-        _give_password(inner, password)
-    inner.settle()
+        _answer_login(inner, password, answers)
     return inner
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm import people, shell
-from tests.vm.conftest import set_setting
+from tests.vm.conftest import set_setting, sshd_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,9 +119,7 @@ def test_root_becomes_the_user_on_an_open_home(vm: VM, ada: Person) -> None:
 def test_a_login_with_a_key_says_that_the_home_is_locked_and_uses_it_when_open(vm: VM, ada: Person) -> None:
     """A key from outside the home logs in; without a password the home stays locked, and a sentence says so."""
     vm.run(f"install -D -m 644 /root/.ssh/authorized_keys /etc/ssh/keys/{ada.name}")
-    vm.write("/etc/ssh/sshd_config.d/keys.conf", "AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/keys/%u\n")
-    vm.run("systemctl reload ssh")
-    try:
+    with sshd_setting(vm, "AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/keys/%u"):
         with shell.ssh_by_key(vm, ada.name, vm.image / "key") as locked:
             assert f"The encrypted home of {ada.name} is locked" in locked.greeting
             with shell.ssh(vm, ada.name, ada.password) as opener:
@@ -131,8 +129,6 @@ def test_a_login_with_a_key_says_that_the_home_is_locked_and_uses_it_when_open(v
             assert locked.do(f"cat {ada.home}/letter") == people.LETTER
             locked.logout()
         ada.wait_until_locked()
-    finally:
-        vm.run("rm /etc/ssh/sshd_config.d/keys.conf; systemctl reload ssh")
 
 
 def test_b15_locked_and_expired_accounts_are_refused_everywhere(vm: VM, ada: Person) -> None:
