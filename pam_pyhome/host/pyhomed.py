@@ -13,7 +13,6 @@ import select
 import socket
 import struct
 import syslog
-import threading
 import time
 
 from pam_pyhome.backends.base import Account
@@ -23,8 +22,13 @@ from pam_pyhome.policy import locking
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState, users_with_records
 from pam_pyhome.policy.sessions import DAEMON_SOCKET
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 FIRST_PASSED_SOCKET = 3
 IDLE_SECONDS = 10.0
+MESSAGE_SECONDS = 1.0
 FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 15.0
 REPEAT_LOG_SECONDS = 600.0
@@ -38,7 +42,7 @@ def main() -> None:
     protect_memory()
     activated = _is_activated()
     listener = _passed_socket() if activated else _make_socket()
-    watches = Watches()
+    watches = Watches(listener)
     for uid in users_with_records():
         watches.start(uid)
     _serve(listener, watches, stay=not activated)
@@ -70,12 +74,13 @@ def _make_socket() -> socket.socket:
 
 def _serve(listener: socket.socket, watches: Watches, *, stay: bool) -> None:
     """Take messages until `stay` is false and nothing has been open for a while."""
-    listener.setblocking(False)
+    listener.settimeout(0)
     while True:
-        ready, _, _ = select.select([listener], [], [], IDLE_SECONDS)
-        if ready:
+        ready, _, _ = select.select([listener.fileno(), *watches.ends()], [], [], IDLE_SECONDS)
+        if listener.fileno() in ready:
             _take_message(listener, watches)
-        elif not stay and watches.are_idle():
+        watches.settle(ready)
+        if not ready and not stay and watches.are_idle():
             return
 
 
@@ -86,7 +91,7 @@ def _take_message(listener: socket.socket, watches: Watches) -> None:
     except OSError:
         return
     with connection:
-        connection.settimeout(1.0)
+        connection.settimeout(MESSAGE_SECONDS)
         try:
             _, uid, _ = _CREDENTIALS.unpack(
                 connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -95,45 +100,64 @@ def _take_message(listener: socket.socket, watches: Watches) -> None:
         except OSError:
             return
     verb, _, argument = message.decode("ascii", "replace").strip().partition(" ")
-    if uid == 0 and verb == "watch" and argument.isascii() and argument.isdigit():
-        watches.start(int(argument))
+    home = next((home for home in users_with_records() if argument == str(home)), None)
+    if uid == 0 and verb == "watch" and home is not None:
+        watches.start(home)
     else:
         syslog.syslog(syslog.LOG_WARNING, f"dropped a message from uid {uid}")
 
 
 class Watches:
-    """One thread for each open home."""
+    """One child process for each open home.
 
-    def __init__(self) -> None:
-        """Nothing is watched yet."""
-        self._lock = threading.Lock()
-        self._again: dict[int, bool] = {}
+    Not a thread: locking a home takes its owner's file-system rights and changes the working directory, and both belong to a
+    process as a whole.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        """Nothing is watched yet; children will close `listener`."""
+        self._listener = listener
+        self._ends: dict[int, int] = {}
+        self._again: set[int] = set()
 
     def start(self, uid: int) -> None:
-        """Watch the home of `uid`; if that is being done already, look once more before giving up."""
-        with self._lock:
-            running = uid in self._again
-            self._again[uid] = running
-        if not running:
-            threading.Thread(target=self._run, args=(uid,), daemon=True).start()
+        """Watch the home of `uid`; if that is being done already, look once more when it ends."""
+        if uid in self._ends.values():
+            self._again.add(uid)
+            return
+        pid = os.fork()
+        if pid == 0:
+            self._listener.close()
+            _watch_and_exit(uid)
+        self._ends[os.pidfd_open(pid)] = uid
+
+    def ends(self) -> tuple[int, ...]:
+        """Descriptors that become readable when a child has ended."""
+        return tuple(self._ends)
+
+    def settle(self, ready: list[int]) -> None:
+        """Bury the children among `ready`, and start again those that were asked for meanwhile."""
+        for end in [end for end in self._ends if end in ready]:
+            os.waitid(os.P_PIDFD, end, os.WEXITED)
+            os.close(end)
+            uid = self._ends.pop(end)
+            if uid in self._again:
+                self._again.discard(uid)
+                self.start(uid)
 
     def are_idle(self) -> bool:
         """Whether no home is being watched."""
-        with self._lock:
-            return not self._again
+        return not self._ends
 
-    def _run(self, uid: int) -> None:
-        """Watch until the home is locked and nobody asked again meanwhile."""
-        while True:
-            try:
-                watch(uid)
-            except (PyhomeError, OSError) as error:
-                syslog.syslog(syslog.LOG_ERR, f"uid {uid}: no longer watching the home: {error}")
-            with self._lock:
-                if not self._again[uid]:
-                    del self._again[uid]
-                    return
-                self._again[uid] = False
+
+def _watch_and_exit(uid: int) -> NoReturn:
+    """The life of a child. No exception leaves it: the parent's loop is not the child's."""
+    try:
+        watch(uid)
+    except (PyhomeError, OSError) as error:
+        syslog.syslog(syslog.LOG_ERR, f"uid {uid}: no longer watching the home: {error}")
+    finally:
+        os._exit(0)
 
 
 def watch(uid: int) -> None:
