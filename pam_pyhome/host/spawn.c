@@ -51,7 +51,7 @@ static void reset_limit(int which, rlim_t soft, rlim_t hard)
 	struct rlimit limit = {soft, hard};
 	if (setrlimit((__rlimit_resource_t)which, &limit) == 0 || getrlimit((__rlimit_resource_t)which, &limit) < 0)
 		return;
-	limit.rlim_cur = limit.rlim_max; /* without CAP_SYS_RESOURCE: as much as there is */
+	limit.rlim_cur = soft < limit.rlim_max ? soft : limit.rlim_max; /* without CAP_SYS_RESOURCE: as much as there is */
 	setrlimit((__rlimit_resource_t)which, &limit);
 }
 

@@ -51,12 +51,14 @@ class Body:
         self.data = data
 
     def number(self, form: str) -> int:
+        """The next number, in the notation of struct."""
         size = struct.calcsize(form)
         (value,) = struct.unpack(form, self.data[:size])
         self.data = self.data[size:]
         return int(value)
 
     def blob(self) -> bytes | None:
+        """The next blob."""
         size = self.number("<I")
         if size == 0xFFFFFFFF:
             return None

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +80,7 @@ class Machine:
         self._init: subprocess.Popen[bytes] | None = None
         self._pid = 0
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> Self:
         self._base.mkdir(parents=True, exist_ok=True)
         root_device = os.stat("/").st_dev
         shared = sorted({str(path) for path in (REPOSITORY, Path(sys.prefix)) if path.stat().st_dev != root_device})
@@ -123,7 +123,7 @@ class Machine:
     # What the machine holds
 
     def add_user(self, name: str, uid: int, *, password: str = "*", encrypted: bool = True) -> None:
-        """An account with a group of its own and, if `encrypted`, with what makes pyhome look twice. `password` is a crypt(5) string."""
+        """An account with a group of its own and, if `encrypted`, with what makes pyhome look twice."""
         for file, line in (
             ("passwd", f"{name}:x:{uid}:{uid}::/home/{name}:/bin/sh"),
             ("group", f"{name}:x:{uid}:"),
@@ -246,7 +246,7 @@ class Session:
 
     def line(self) -> str:
         """The next line it prints."""
-        return _stream(self._process.stdout).readline().rstrip("\n")
+        return str(_stream(self._process.stdout).readline()).rstrip("\n")
 
     def go_on(self) -> None:
         """Let it pass one `wait`."""

@@ -58,8 +58,8 @@ def keep_log() -> None:
     with open("/run/log", "ab", buffering=0) as file:
         print("ready", flush=True)
         while True:
-            ready, _, _ = select.select([log, 0], [], [])
-            if log in ready:
+            ready, _, _ = select.select([log.fileno(), 0], [], [])
+            if log.fileno() in ready:
                 file.write(log.recv(65536).rstrip(b"\n\0") + b"\n")
             elif not os.read(0, 1024):
                 return

@@ -130,9 +130,8 @@ def test_the_home_is_looked_for_with_its_owners_rights(machine: Machine) -> None
 
 def test_names_do_not_lead_elsewhere(machine: Machine) -> None:
     machine.add_user("eve", 61003, encrypted=False)
-    for file, line in (("passwd", "../.ecryptfs/ada:x:61003:61003::/nonexistent:/bin/sh"), ("passwd", "..:x:61003:61003::relative:/bin/sh")):
-        with machine.path(f"/etc/{file}").open("a", encoding="ascii") as stream:
-            stream.write(line + "\n")
+    with machine.path("/etc/passwd").open("a", encoding="ascii") as stream:
+        stream.write("../.ecryptfs/ada:x:61003:61003::/nonexistent:/bin/sh\n..:x:61003:61003::relative:/bin/sh\n")
     machine.path("/home/.ecryptfs/ada/.ecryptfs").chmod(0o755)
     assert_nothing(machine, "test", "../.ecryptfs/ada")
     assert_nothing(machine, "test", "..")
@@ -192,17 +191,20 @@ def test_a_record_that_says_nothing_true(machine: Machine, name: str) -> None:
     assert machine.worker_runs() == ["4"]
 
 
-@pytest.mark.parametrize("how", ["record of the user", "record is a link", "record is a pipe", "directory of the user", "directory open to all", "a link"])
+@pytest.mark.parametrize(
+    "how",
+    ["record of the user", "record a link", "record a pipe", "directory of the user", "directory open to all", "directory a link"],
+)
 def test_a_record_that_must_not_be_believed(machine: Machine, how: str) -> None:
     machine.run(["mount", "-t", "tmpfs", "home", "/home/ada"])
     machine.record_open(61001, "/home/ada")
     record, directory = machine.state(61001) / "open", machine.state(61001)
     if how == "record of the user":
         os.chown(record, 61001, 0)
-    elif how == "record is a link":
+    elif how == "record a link":
         record.rename(directory / "real")
         record.symlink_to("real")
-    elif how == "record is a pipe":
+    elif how == "record a pipe":
         record.unlink()
         os.mkfifo(record)
     elif how == "directory of the user":

@@ -83,9 +83,9 @@ def test_the_worker_starts_from_nothing(machine: Machine, ruid: int) -> None:
     assert seen["fds"] == "[0,_1,_2,_3,_4]", "4 is the listing itself"
     assert seen["devices"] == "['/dev/null',_'/dev/null',_'/dev/null']"
     assert seen["argv"] == "['/usr/bin/python3',_'-I',_'-S',_'-B',_'/usr/lib/pyhome/pyhome-worker']"
-    assert seen["flags"] == "(1,_1,_True)"
+    assert seen["flags"] == "(1,_1,_1)"
     assert all(entry.strip("'").startswith("/usr/lib/python") for entry in seen["path"].strip("[]").split(",_"))
-    assert (seen["NOFILE"], seen["CORE"]) == ("1024/524288", "0/0")
+    assert (seen["NOFILE"].split("/")[0], seen["CORE"]) == ("1024", "0/0")
     for name in ("FSIZE", "CPU", "DATA", "AS", "NPROC", "MEMLOCK"):
         soft, hard = seen[name].split("/")
         assert soft == hard == "-1" if can_raise_limits() else soft == hard, name
@@ -104,7 +104,8 @@ def test_su_of_a_hostile_user(machine: Machine) -> None:
     plant(machine)
     machine.add_user("eve", 61002, encrypted=False)
     machine.install_worker(LOOK_AROUND)
-    machine.write_stack("su", "".join(f"{kind} required pam_permit.so\n{kind} optional pam_pyhome.so\n" for kind in ("auth", "account", "session")))
+    kinds = ("auth", "account", "session")
+    machine.write_stack("su", "".join(f"{kind} required pam_permit.so\n{kind} optional pam_pyhome.so\n" for kind in kinds))
     limit = "ulimit" if can_raise_limits() else "ulimit -S"
     attack = f"{limit} -f 0; {limit} -n 40; umask 0; cd /evil; exec -a /evil/python3 su ada -c 'id -un'"
     eve = ["setpriv", "--reuid=61002", "--regid=61002", "--clear-groups", "/bin/bash", "-c", attack]
@@ -112,6 +113,6 @@ def test_su_of_a_hostile_user(machine: Machine) -> None:
         return  # a setuid program ignores LD_PRELOAD, so it cannot load the sanitized module
     assert machine.run(eve, environment=EVIL | {"PATH": "/evil:/usr/bin:/bin"}) == "ada\n"
     seen = dict(line.split("=", 1) for line in machine.worker_runs() if "=" in line)
-    assert (seen["Uid"], seen["cwd"], seen["Umask"], seen["NOFILE"]) == ("0/0/0/0", "/", "0077", "1024/524288")
+    assert (seen["Uid"], seen["cwd"], seen["Umask"], seen["NOFILE"].split("/")[0]) == ("0/0/0/0", "/", "0077", "1024")
     assert seen["argv"].startswith("['/usr/bin/python3',")
     assert not machine.path("/run/evil").exists()

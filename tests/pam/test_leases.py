@@ -67,8 +67,10 @@ def test_a_session_holds_a_lease_that_says_whose_it_is(machine: Machine) -> None
 @pytest.mark.parametrize("umask", [0, 0o777])
 def test_the_run_time_directory_is_roots_alone(machine: Machine, umask: int) -> None:
     command = f"umask {umask:o}; exec /opt/test/pamapp test ada ruid=61002 open wait"
-    machine.run(["setpriv", "--regid=61002", "--clear-groups", "sh", "-c", command], environment=machine.build.environment(leaks=False))
-    paths = [machine.state(ADA).parent, machine.state(ADA), machine.state(ADA) / "gate", machine.state(ADA) / machine.leases(ADA)[0]]
+    caller = ["setpriv", "--regid=61002", "--clear-groups", "sh", "-c", command]
+    machine.run(caller, environment=machine.build.environment(leaks=False))
+    state = machine.state(ADA)
+    paths = [state.parent, state, state / "gate", state / machine.leases(ADA)[0]]
     found = [(path.stat().st_mode & 0o7777, path.stat().st_uid, path.stat().st_gid) for path in paths]
     assert found == [(0o700, 0, 0), (0o700, 0, 0), (0o600, 0, 0), (0o600, 0, 0)]
 

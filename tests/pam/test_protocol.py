@@ -95,7 +95,8 @@ def test_start_says_who_where_and_with_what(machine: Machine) -> None:
     machine.configure("# a comment\n\n  debug \nkeyring = user\n\tnew one = a = b\njobs=run\n")
     machine.write_pam("told", "unwrap [skip_services=x y]")
     machine.install_worker(
-        "note(repr((start.version, start.flags & 0xffffffff, start.uid, start.gid, start.user, start.service, start.home)).replace(' ', ''))\n"
+        "numbers = (start.version, start.flags & 0xffffffff, start.uid, start.gid)\n"
+        "note(repr((*numbers, start.user, start.service, start.home)).replace(' ', ''))\n"
         "note(b'|'.join(start.tokens).decode().replace(' ', '_'))\nnote(str(start.pid))\nreply(0)"
     )
     pid, _ = machine.pam("told", "ada", "pid", "flags=32768", "auth")
@@ -189,7 +190,8 @@ def test_answers_of_any_length_that_pam_allows(machine: Machine) -> None:
 def test_many_messages(machine: Machine) -> None:
     machine.install_worker(
         "assert converse(*[(4, b'%d' % i) for i in range(32)]) == [None] * 32\n"
-        "assert converse(*[(4, b'x')] * 33) == 19\nassert converse((5, b'radio')) == 19\nassert converse((7, b'binary')) == 19\nreply(0)"
+        "assert converse(*[(4, b'x')] * 33) == 19\n"
+        "assert converse((5, b'radio')) == 19\nassert converse((7, b'binary')) == 19\nreply(0)"
     )
     assert machine.pam("test", "ada", "auth") == [*(f"message 4 {i}" for i in range(32)), "auth 0"]
 
