@@ -45,7 +45,9 @@ class Record:
         """Refuse: a record never changes."""
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]  # both refuse whatever they are given
+    def __delattr__(self, name: str) -> None:
+        """Refuse: a record never changes."""
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
         """Equal if of the same class with equal fields."""
