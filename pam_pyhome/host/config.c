@@ -129,8 +129,9 @@ uid_t uid_min(void)
 	char line[256];
 	FILE *file = fopen("/etc/login.defs", "re");
 	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		const char *word = line + strspn(line, " \t");
 		unsigned int value;
-		if (sscanf(line, " UID_MIN %u", &value) == 1)
+		if (strncmp(word, "UID_MIN", 7) == 0 && sscanf(word, "UID_MIN %u", &value) == 1)
 			found = value;
 	}
 	if (file != NULL)

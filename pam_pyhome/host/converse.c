@@ -74,6 +74,8 @@ int converse(struct call *call, struct frame *in, struct frame *out)
 	const void *item = NULL;
 	struct pam_response *responses = NULL;
 	int code = talk_read(in, ((unsigned int)call->flags & PAM_SILENT) != 0, &talk);
+	if (code < 0)
+		return -1;
 	if (code == PAM_SUCCESS && talk.asking > 0) {
 		code = pam_get_item(call->pamh, PAM_CONV, &item);
 		const struct pam_conv *conv = item;
@@ -81,11 +83,13 @@ int converse(struct call *call, struct frame *in, struct frame *out)
 			code = PAM_CONV_ERR;
 		if (code == PAM_SUCCESS)
 			code = conv->conv(talk.asking, talk.asked, &responses, conv->appdata_ptr);
+		if (code < 0 || code >= _PAM_RETURN_VALUES)
+			code = PAM_CONV_ERR;
 		if (code != PAM_SUCCESS)
 			responses = NULL; /* by the interface there are none then; some applications leave the pointer dangling */
 	}
 	if (code == PAM_SUCCESS)
 		code = responses_put(out, &talk, responses);
 	responses_free(responses, talk.asking);
-	return code < 0 ? -1 : code;
+	return code;
 }

@@ -1,4 +1,4 @@
-/* The six entry points, and what is decided without starting Python. The order of the tests is §4 of docs/design.md. */
+/* The six entry points, and what is decided without starting Python. The tests are those of §4 of docs/design.md. */
 #include "pam_pyhome.h"
 
 #include <errno.h>
@@ -57,16 +57,21 @@ static bool refuses_jobs(const struct call *call)
 	return call->phase == PHASE_ACCOUNT && call->set.refuse_jobs && service_listed(JOB_SERVICES, call->service);
 }
 
-/* NULL: this call concerns an encrypted home. Otherwise why it does not. */
+/*
+ * NULL: this call concerns an encrypted home. Otherwise why it does not. All reasons have the same answer, so the cheap
+ * questions come first and those that read files come last.
+ */
 static const char *uninteresting(struct call *call)
 {
 	if (!refuses_jobs(call) && (call->phase == PHASE_ACCOUNT || service_listed(call->set.skip, call->service)))
 		return "not a service that uses homes";
 	if (!find_user(call))
 		return "no such user";
-	if (call->pw.pw_uid == 0 || call->pw.pw_uid < uid_min())
-		return "root or a system user";
-	return home_exists(&call->pw) ? NULL : "no encrypted home";
+	if (call->pw.pw_uid == 0)
+		return "root";
+	if (!home_exists(&call->pw))
+		return "no encrypted home";
+	return call->pw.pw_uid < uid_min() ? "a system user" : NULL;
 }
 
 static int open_session(struct call *call)

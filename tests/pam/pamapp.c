@@ -11,7 +11,7 @@
  *   getenv=NAME                 print a PAM variable
  *   answer=TEXT  answerx=HEX    queue an answer for the conversation, which otherwise fails
  *   null-answers                the conversation succeeds without responses
- *   slow-answers=MS             the conversation takes so long
+ *   slow-answers=MS  conv-code=N   the conversation takes so long; it does nothing and returns N
  *   child{ ... }                fork; the child runs the steps, ends its copy of the handle silently and exits
  *   threads=N                   the rest runs in N threads, each with a handle of its own
  *   repeat=N                    the rest runs N times, each with a handle of its own; growth of memory and descriptors is printed
@@ -53,7 +53,7 @@ struct app {
 	pam_handle_t *pamh;
 	char *answers[64];
 	int first, last, flags, status;
-	int null_answers, slow_ms;
+	int null_answers, slow_ms, conv_code;
 };
 
 static int out_fd = 1, in_fd = 0, quiet;
@@ -76,6 +76,8 @@ static int conversation(int count, const struct pam_message **asked, struct pam_
 {
 	struct app *app = data;
 	usleep((useconds_t)app->slow_ms * 1000);
+	if (app->conv_code != 0)
+		return app->conv_code;
 	if (app->null_answers) {
 		*responses = NULL;
 		return PAM_SUCCESS;
@@ -414,6 +416,8 @@ static void run(struct app *app, char **steps)
 			add_answer_hex(app, step + 8);
 		else if (strcmp(step, "null-answers") == 0)
 			app->null_answers = 1;
+		else if (strncmp(step, "conv-code=", 10) == 0)
+			app->conv_code = atoi(step + 10);
 		else if (strncmp(step, "slow-answers=", 13) == 0)
 			app->slow_ms = atoi(step + 13);
 		else if (!with_handle(app, step))

@@ -29,7 +29,7 @@ def test_an_encrypted_home_is_the_workers_business(machine: Machine) -> None:
 @pytest.mark.parametrize("user", ["root", "daemon", "nobody", "nemo", "toor", "below"])
 def test_root_system_users_and_strangers(machine: Machine, user: str) -> None:
     machine.add_user("toor", 0)
-    machine.add_user("below", 999)
+    machine.add_user("below", 999)  # both with what makes an encrypted home
     assert_nothing(machine, "test", user)
 
 

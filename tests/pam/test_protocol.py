@@ -202,6 +202,12 @@ def test_an_application_without_responses(machine: Machine) -> None:
     assert machine.pam("test", "ada", "null-answers", "auth") == ["auth 0"]
 
 
+@pytest.mark.parametrize(("code", "told"), [(19, 19), (6, 6), (-1, 19), (1000, 19)])
+def test_a_conversation_that_fails(machine: Machine, code: int, told: int) -> None:
+    machine.install_worker(f"assert converse((1, b'Password: ')) == {told}\nreply(0)")
+    assert machine.pam("test", "ada", f"conv-code={code}", "auth") == ["auth 0"]
+
+
 def test_silence_drops_statements_but_not_questions(machine: Machine) -> None:
     machine.install_worker(
         "assert converse((4, b'Hello'), (1, b'Password: '), (3, b'Oh')) == [b'', b'secret', b'']\n"
