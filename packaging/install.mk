@@ -31,6 +31,7 @@ install:
 	$(INSTALL) -m 0755 $(FILES)/pyhomed $(DESTDIR)$(LIBDIR)/pyhomed
 	$(INSTALL) -m 0755 $(FILES)/pyhome $(DESTDIR)$(PREFIX)/bin/pyhome
 	$(INSTALL) -m 0644 $(FILES)/pyhomed.socket $(DESTDIR)$(UNITDIR)/pyhomed.socket
+	$(INSTALL) -m 0644 $(FILES)/pyhomed-unlock.socket $(DESTDIR)$(UNITDIR)/pyhomed-unlock.socket
 	$(INSTALL) -m 0644 $(FILES)/pyhomed.service $(DESTDIR)$(UNITDIR)/pyhomed.service
 	$(INSTALL) -m 0644 $(FILES)/tmpfiles.conf $(DESTDIR)$(TMPFILES)/pyhome.conf
 	$(INSTALL) -m 0644 $(FILES)/pyhome.conf $(DESTDIR)$(SYSCONFDIR)/pyhome.conf

@@ -82,3 +82,21 @@ def rewrap_failed(user: str) -> str:
 def job_refused(user: str) -> str:
     """To cron and at, when the administrator chose that jobs wait for the home."""
     return f"The encrypted home of {user} is locked, and jobs are not run without it."
+
+
+def wrong_password(user: str) -> str:
+    """To the login-shell stub, before it asks again."""
+    return f"That does not open the encrypted home of {user}; please try again."
+
+
+def too_many_tries(user: str) -> str:
+    """To the login-shell stub, which ends then."""
+    return f"The encrypted home of {user} stays locked after three wrong passwords; log in again to try again."
+
+
+def no_session(user: str) -> str:
+    """To the login-shell stub of a login that PAM knows nothing of."""
+    return (
+        f"The encrypted home of {user} cannot be opened in this login, which has no PAM session of pyhome; "
+        "ask the administrator to run `pam-auth-update`, and to set UsePAM in sshd_config."
+    )

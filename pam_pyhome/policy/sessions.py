@@ -31,26 +31,35 @@ _SESSION_KEY = (
 )
 
 
-def open_home(pamh: Handle, keyring_choice: str) -> None:
-    """Mount the home, put its keys where `keyring_choice` says, and have it watched. The session starts in any case."""
+def open_home(pamh: Handle, keyring_choice: str) -> int:
+    """Open the home with what the auth phase left. The session starts in any case."""
     join_first_mount_namespace()
     opened = handover.take(pamh)
     backend = registry.find(pamh.account)
-    if backend is None:
-        return
+    if backend is not None:
+        open_with(pamh, backend, opened, keyring_choice)
+    return pamh.PAM_SUCCESS
+
+
+def open_with(pamh: Handle, backend: Backend, opened: OpenedHome | None, keyring_choice: str) -> bool:
+    """Mount the home, put its keys where `keyring_choice` says, and have it watched; whether it is open now."""
     with UserState(pamh.account.uid) as state:
         if not state.close_gate(GATE_SECONDS):
             pamh.log_error("another process has been opening or locking the home for too long")
-            return
-        if _attach(pamh, backend, state, opened, keyring_choice):
-            _watch(pamh)
+            return False
+        is_open = _attach(pamh, backend, state, opened, keyring_choice)
+    if is_open:
+        _watch(pamh)
+    return is_open
 
 
 def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome | None, keyring_choice: str) -> bool:
     """Mount if need be and record what is mounted; whether the home is open now."""
     record = backend.mounted(pamh.account)
     if record is not None:
-        state.write_record(record)
+        earlier = state.read_record()
+        if earlier is None or earlier.device != record.device:
+            _record(pamh, state, record, ())
         return True
     if opened is None:
         _say_locked(pamh, backend)
@@ -108,7 +117,7 @@ def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome) -> None:
             return
         if change is not None:
             pamh.log_notice("the key file was renewed")
-        backend.remember(pamh.account)
+        backend.remember(pamh.account, opened)
     except (PyhomeError, OSError) as error:
         pamh.log_warning(f"the key files could not be renewed or copied: {error}, the home is open all the same")
 
@@ -128,7 +137,7 @@ def _watch(pamh: Handle) -> None:
         pamh.log_warning(f"pyhomed does not answer ({error}); sessions that are killed will not lock the home")
 
 
-def close_home(pamh: Handle) -> None:
+def close_home(pamh: Handle) -> int:
     """Lock the home if no lease is left. A busy home is left to pyhomed, which tries again."""
     join_first_mount_namespace()
     account = pamh.account
@@ -140,6 +149,7 @@ def close_home(pamh: Handle) -> None:
     else:
         if outcome == locking.LOCKED:
             pamh.log_notice("locked the home")
+    return pamh.PAM_SUCCESS
 
 
 def admit_job(pamh: Handle) -> int:

@@ -1,0 +1,137 @@
+"""The broker's side of an unlock: one conversation with one login-shell stub, in a process of its own.
+
+The kernel says whose process the peer is (SO_PEERCRED), and that decides whose home it is about; the peer is never asked. What the
+packets mean is in `formats/broker.py`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+
+from pam_pyhome.backends import registry
+from pam_pyhome.errors import FormatError, PyhomeError, WireError, WrongPassphraseError
+from pam_pyhome.formats import broker
+from pam_pyhome.kernel.process import protect_memory
+from pam_pyhome.policy import messages, sessions
+from pam_pyhome.policy.handle import Handle
+from pam_pyhome.policy.leases import GATE_SECONDS, UserState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account, Backend
+    from pam_pyhome.formats.opened import OpenedHome
+
+SERVICE = "pyhome-shell"
+HELLO_SECONDS = 5.0
+ANSWER_SECONDS = 300.0
+LOOK_SECONDS = 0.5
+WRONG_SECONDS = 2.0
+
+
+class PeerGoneError(PyhomeError):
+    """The stub went away, was silent for too long or broke the protocol."""
+
+    exit_code = 30
+
+
+def converse(connection: socket.socket, account: Account, pid: int) -> None:
+    """Hold the whole conversation with the stub of process `pid`. PeerGoneError if it leaves early."""
+    protect_memory()
+    connection.settimeout(HELLO_SECONDS)
+    if _receive(connection) != (broker.ASK, b""):
+        raise PeerGoneError("the first packet was not a question")
+    kind, text = _answer(connection, Handle(account, SERVICE, pid, _no_pam))
+    _send(connection, kind, text)
+
+
+def _no_pam(_frame: bytes) -> tuple[int, bytes]:
+    """There is no PAM process behind this handle: whatever is asked of it cannot be had."""
+    return Handle.PAM_SYSTEM_ERR, b""
+
+
+def _answer(connection: socket.socket, pamh: Handle) -> tuple[int, str]:
+    """The last word to the stub, after as many prompts as it takes."""
+    user = pamh.account.name
+    backend = registry.find(pamh.account)
+    if backend is None:
+        return broker.NONE, ""
+    if backend.mounted(pamh.account) is not None:
+        return broker.OPEN, ""
+    if not _has_session(pamh.account.uid):
+        pamh.log_warning("not unlocked: no PAM session of pyhome holds the home, so it would be locked at once")
+        return broker.REFUSED, messages.no_session(user)
+    try:
+        return _ask_until_open(connection, pamh, backend)
+    except (FormatError, OSError, PyhomeError) as error:
+        if isinstance(error, PeerGoneError):
+            raise
+        pamh.log_error(f"the home was not opened: {error}")
+        return broker.REFUSED, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user)
+
+
+def _has_session(uid: int) -> bool:
+    """Whether a session of the user holds a lease, which will lock the home when it ends."""
+    with UserState(uid) as state:
+        return state.close_gate(GATE_SECONDS) and state.is_held()
+
+
+def _ask_until_open(connection: socket.socket, pamh: Handle, backend: Backend) -> tuple[int, str]:
+    """Prompt at most three times; wrong answers are slowed down and logged."""
+    user = pamh.account.name
+    own = backend.wishes(pamh.account).own_passphrase
+    for _ in range(broker.PROMPTS):
+        _send(connection, broker.PROMPT, messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT)
+        answer = _wait_for_answer(connection, pamh, backend)
+        if answer is None:
+            return broker.OPEN, ""
+        opened = _try(pamh, backend, answer)
+        if opened is not None:
+            is_open = sessions.open_with(pamh, backend, opened, "none")
+            return (broker.OPEN, "") if is_open else (broker.REFUSED, messages.not_opened(user))
+        _send(connection, broker.SAY, messages.wrong_password(user))
+    return broker.REFUSED, messages.too_many_tries(user)
+
+
+def _try(pamh: Handle, backend: Backend, answer: bytes) -> OpenedHome | None:
+    """The home as `answer` opens it; None, after a pause, if it does not."""
+    try:
+        return backend.unlock(pamh.account, answer, exact=False)
+    except WrongPassphraseError:
+        pamh.log_notice("a wrong password was given to unlock the home")
+        time.sleep(WRONG_SECONDS)
+        return None
+
+
+def _wait_for_answer(connection: socket.socket, pamh: Handle, backend: Backend) -> bytes | None:
+    """What the person at the stub typed, or None as soon as another session has opened the home. PeerGoneError."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([connection], [], [], LOOK_SECONDS)
+        if ready:
+            kind, body = _receive(connection)
+            if kind != broker.ANSWER or not body:
+                raise PeerGoneError("a packet that is no answer")
+            return body
+        if backend.mounted(pamh.account) is not None:
+            return None
+    raise PeerGoneError("no answer for too long")
+
+
+def _receive(connection: socket.socket) -> tuple[int, bytes]:
+    """The next packet. PeerGoneError if there is none, or it is not one."""
+    try:
+        content = connection.recv(broker.MAX_PACKET + 1)
+        return broker.parse_packet(content)
+    except (OSError, WireError) as error:
+        raise PeerGoneError(str(error)) from None
+
+
+def _send(connection: socket.socket, kind: int, text: str) -> None:
+    """One packet, with a text or without. PeerGoneError if nobody takes it."""
+    content = broker.text_packet(kind, text) if text else broker.packet(kind)
+    try:
+        connection.send(content, socket.MSG_NOSIGNAL)
+    except OSError as error:
+        raise PeerGoneError(str(error)) from None
