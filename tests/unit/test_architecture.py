@@ -152,7 +152,9 @@ def test_what_really_is_imported_at_a_login() -> None:
     assert "pam_pyhome.formats.wire" in modules
     command = ["/usr/bin/python3", "-I", "-S", "-B", "-c", code, str(ROOT), *modules]
     ran = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
-    imported = {name.split(".")[0] for name in ran.stdout.split()}
+    loaded = set(ran.stdout.split())
+    assert not {".".join(path.with_suffix("").parts) for path in architecture.NOT_AT_LOGIN} & loaded
+    imported = {name.split(".")[0] for name in loaded}
     assert "pam_pyhome" in imported
     assert imported & (architecture.SLOW - {"collections"}) == set()
 

@@ -97,10 +97,10 @@ def test_replacing(tmp_path: Path, directory: int) -> None:
     before = descriptors()
     files.replace_file(directory, "file", b"one")
     files.replace_file(directory, "file", b"twelve")
-    files.replace_file(directory, "other", b"x", mode=0o400)
+    files.replace_file(directory, "other", b"x", mode=0o640)
     assert (tmp_path / "file").read_bytes() == b"twelve"
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
-    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o400
+    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o640
     assert sorted(os.listdir(tmp_path)) == ["file", "other"]
     assert descriptors() == before
 
