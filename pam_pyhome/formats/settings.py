@@ -5,7 +5,7 @@ from __future__ import annotations
 from pam_pyhome.record import Record
 
 SKIP_SERVICES = ("cron", "crond", "atd", "sudo", "sudo-i", "systemd-user")
-_FLAGS = {"authenticate", "debug"}
+_FLAGS = {"authenticate": "authenticate", "debug": "debug", "ssh-unlock": "ssh_unlock"}
 _IGNORED = {"unwrap"}
 _CHOICES = {"keyring": ("session", "user", "none"), "jobs": ("run", "refuse")}
 
@@ -19,6 +19,7 @@ class Settings(Record):
 
     authenticate: bool = False
     debug: bool = False
+    ssh_unlock: bool = False
     skip_services: tuple[str, ...] = SKIP_SERVICES
     keyring: str = "session"
     jobs: str = "run"
@@ -43,7 +44,7 @@ def _parse_token(text: str) -> dict[str, bool | str | tuple[str, ...]] | None:
     """The setting that a token makes, an empty one for a token without effect, None for an unknown token."""
     name, equals, value = text.partition("=")
     if not equals:
-        return {name: True} if name in _FLAGS else {} if name in _IGNORED else None
+        return {_FLAGS[name]: True} if name in _FLAGS else {} if name in _IGNORED else None
     if name == "skip_services":
         return {name: tuple(value.replace(",", " ").split())}
     return {name: value} if value in _CHOICES.get(name, ()) else None

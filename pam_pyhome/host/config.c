@@ -76,8 +76,10 @@ static void understand(struct settings *set, const char *token)
 		set->debug = true;
 	else if (strncmp(token, "skip_services=", 14) == 0)
 		set->skip = token + 14;
-	else if (strncmp(token, "jobs=", 5) == 0)
-		set->refuse_jobs = strcmp(token + 5, "refuse") == 0;
+	else if (strcmp(token, "ssh-unlock") == 0)
+		set->ssh_unlock = true;
+	else if (strcmp(token, "jobs=refuse") == 0 || strcmp(token, "jobs=run") == 0)
+		set->refuse_jobs = strcmp(token, "jobs=refuse") == 0;
 }
 
 /* Reads all tokens; the last one of a kind counts. False: out of memory. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <security/pam_ext.h>
 #include <stdlib.h>
+#include <string.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -11,16 +12,31 @@
 #define JOB_SERVICES "cron,crond,atd"
 #define PASSWD_MAX (1u << 20)
 
+/* Has this very connection passed a public key already? sshd says so in SSH_AUTH_INFO_0, one line for each method passed. */
+static bool passed_public_key(const struct call *call)
+{
+	const char *info = pam_getenv(call->pamh, "SSH_AUTH_INFO_0");
+	if (info == NULL || strcmp(call->service, "sshd") != 0)
+		return false;
+	return strncmp(info, "publickey ", 10) == 0 || strstr(info, "\npublickey ") != NULL;
+}
+
 static int nothing(const struct call *call)
 {
 	if (call->phase == PHASE_OPEN || call->phase == PHASE_CLOSE)
 		return PAM_SUCCESS;
-	return call->phase == PHASE_AUTH && call->set.authenticate ? PAM_USER_UNKNOWN : PAM_IGNORE;
+	if (call->phase != PHASE_AUTH)
+		return PAM_IGNORE;
+	if (call->set.ssh_unlock)
+		return passed_public_key(call) ? PAM_SUCCESS : PAM_IGNORE;
+	return call->set.authenticate ? PAM_USER_UNKNOWN : PAM_IGNORE;
 }
 
 /* When no worker answered: an error only where something was to be verified. */
 static int failure(const struct call *call)
 {
+	if (call->phase == PHASE_AUTH && call->set.ssh_unlock)
+		return PAM_IGNORE;
 	if (call->phase == PHASE_PASSWORD || (call->phase == PHASE_AUTH && call->set.authenticate))
 		return PAM_SYSTEM_ERR;
 	return nothing(call);
@@ -94,6 +110,10 @@ static int close_session(struct call *call)
 
 static int decide(struct call *call)
 {
+	if (call->phase == PHASE_AUTH && call->set.ssh_unlock && !passed_public_key(call)) {
+		debug(call, "no public key was passed on this connection");
+		return PAM_IGNORE;
+	}
 	const char *reason = uninteresting(call);
 	if (reason != NULL) {
 		debug(call, reason);
@@ -109,7 +129,7 @@ static int decide(struct call *call)
 	default:
 		break;
 	}
-	bool wants_state = call->phase == PHASE_ACCOUNT || !call->set.authenticate;
+	bool wants_state = call->phase == PHASE_ACCOUNT || call->set.ssh_unlock || !call->set.authenticate;
 	if (!wants_state || home_state(&call->pw) != HOME_OPEN)
 		return ask_worker(call);
 	debug(call, "the home is already open");

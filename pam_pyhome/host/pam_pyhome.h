@@ -47,7 +47,7 @@ struct settings {
 	const char **tokens; /* its lines, then the module arguments */
 	size_t count;
 	const char *skip;
-	bool authenticate, debug, refuse_jobs;
+	bool authenticate, debug, refuse_jobs, ssh_unlock;
 };
 
 struct call {

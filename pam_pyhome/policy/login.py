@@ -39,7 +39,7 @@ def _open_with_login(pamh: Handle, backend: Backend) -> OpenedHome | None:
         pamh.log_warning("the login password does not open the home: it was changed without it")
         return _open_with_old(pamh, backend, password)
     except (PyhomeError, OSError) as error:
-        _report(pamh, error)
+        report(pamh, error)
         return None
 
 
@@ -57,7 +57,7 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes) -> OpenedHom
         pamh.log_warning("the old password that was given does not open the home either")
         _tell(pamh, messages.old_wrong(user))
     except (PyhomeError, OSError) as error:
-        _report(pamh, error)
+        report(pamh, error)
     return None
 
 
@@ -72,7 +72,7 @@ def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
         pamh.log_warning("the passphrase that was given does not open the home")
         _tell(pamh, messages.own_passphrase_wrong(pamh.account.name))
     except (PyhomeError, OSError) as error:
-        _report(pamh, error)
+        report(pamh, error)
     return None
 
 
@@ -91,7 +91,7 @@ def verify(pamh: Handle) -> int:
         pamh.fail_delay(_WRONG_DELAY_MICROSECONDS)
         return pamh.PAM_AUTH_ERR
     except (PyhomeError, OSError) as error:
-        _report(pamh, error)
+        report(pamh, error)
         return pamh.PAM_AUTHINFO_UNAVAIL
     handover.hand_over(pamh, opened)
     return pamh.PAM_SUCCESS
@@ -115,8 +115,9 @@ def _tell(pamh: Handle, sentence: str) -> None:
     pamh.set_data(TOLD, b"1")
 
 
-def _report(pamh: Handle, error: Exception) -> None:
-    """Details to the log, a sentence to the user."""
-    pamh.log_error(f"the home was not opened: {error}")
-    user = pamh.account.name
-    _tell(pamh, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user))
+def report(pamh: Handle, error: Exception) -> None:
+    """Details to the log, a sentence to the user unless there was one already."""
+    pamh.log_error(f"the home is not usable: {error}")
+    if pamh.get_data(TOLD) is None:
+        user = pamh.account.name
+        _tell(pamh, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user))

@@ -5,12 +5,13 @@ The shim calls them only for users who have an encrypted home; what it decides b
 
 from __future__ import annotations
 
+from pam_pyhome.errors import PyhomeError, WireError
 from pam_pyhome.formats.settings import parse_tokens
 from pam_pyhome.policy import login, passwords, sessions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pam_pyhome.policy.handle import Handle
 
@@ -20,7 +21,9 @@ def pam_sm_authenticate(pamh: Handle, _flags: int, argv: Sequence[bytes]) -> int
     settings = parse_tokens(argv)
     for token in settings.unknown:
         pamh.log_warning(f"module argument {token} is not known, ignoring")
-    return login.verify(pamh) if settings.authenticate else login.open_along(pamh)
+    if settings.authenticate:
+        return _guarded(pamh, lambda: login.verify(pamh), pamh.PAM_AUTHINFO_UNAVAIL)
+    return _guarded(pamh, lambda: login.open_along(pamh), pamh.PAM_IGNORE)
 
 
 def pam_sm_setcred(pamh: Handle, _flags: int, _argv: Sequence[bytes]) -> int:
@@ -30,23 +33,34 @@ def pam_sm_setcred(pamh: Handle, _flags: int, _argv: Sequence[bytes]) -> int:
 
 def pam_sm_acct_mgmt(pamh: Handle, _flags: int, argv: Sequence[bytes]) -> int:
     """Refuse a job on a locked home, where the administrator chose so."""
-    return sessions.admit_job(pamh) if parse_tokens(argv).jobs == "refuse" else pamh.PAM_IGNORE
+    if parse_tokens(argv).jobs != "refuse":
+        return pamh.PAM_IGNORE
+    return _guarded(pamh, lambda: sessions.admit_job(pamh), pamh.PAM_IGNORE)
 
 
 def pam_sm_open_session(pamh: Handle, _flags: int, argv: Sequence[bytes]) -> int:
     """Mount the home with the keys that authenticate left."""
-    sessions.open_home(pamh, parse_tokens(argv).keyring)
-    return pamh.PAM_SUCCESS
+    return _guarded(pamh, lambda: sessions.open_home(pamh, parse_tokens(argv).keyring), pamh.PAM_SUCCESS)
 
 
 def pam_sm_close_session(pamh: Handle, _flags: int, _argv: Sequence[bytes]) -> int:
     """Lock the home, if no session holds it any more."""
-    sessions.close_home(pamh)
-    return pamh.PAM_SUCCESS
+    return _guarded(pamh, lambda: sessions.close_home(pamh), pamh.PAM_SUCCESS)
 
 
 def pam_sm_chauthtok(pamh: Handle, flags: int, _argv: Sequence[bytes]) -> int:
     """Let the new password open the home instead of the old one."""
-    if flags & pamh.PAM_PRELIM_CHECK:
-        return passwords.check(pamh, expired=bool(flags & pamh.PAM_CHANGE_EXPIRED_AUTHTOK))
-    return passwords.update(pamh)
+    expired = bool(flags & pamh.PAM_CHANGE_EXPIRED_AUTHTOK)
+    phase = passwords.check if flags & pamh.PAM_PRELIM_CHECK else passwords.update
+    return _guarded(pamh, lambda: phase(pamh, expired=expired), pamh.PAM_IGNORE)
+
+
+def _guarded(pamh: Handle, phase: Callable[[], int], otherwise: int) -> int:
+    """What `phase` answers; `otherwise` if the home's files are in a state in which nothing can be decided about it."""
+    try:
+        return phase()
+    except WireError:
+        raise
+    except (PyhomeError, OSError) as error:
+        login.report(pamh, error)
+        return otherwise
