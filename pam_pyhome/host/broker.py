@@ -97,7 +97,7 @@ def _ask_until_open(connection: socket.socket, pamh: Handle, backend: Backend) -
 def _try(pamh: Handle, backend: Backend, answer: bytes) -> OpenedHome | None:
     """The home as `answer` opens it; None, after a pause, if it does not."""
     try:
-        return backend.unlock(pamh.account, answer, exact=False)
+        return backend.unlock(pamh.account, answer, exact=True)
     except WrongPassphraseError:
         pamh.log_notice("a wrong password was given to unlock the home")
         time.sleep(WRONG_SECONDS)

@@ -84,6 +84,11 @@ def verify(pamh: Handle) -> int:
     password = _password_to_verify(pamh, own=backend.wishes(pamh.account).own_passphrase)
     if password is None:
         return pamh.PAM_AUTHINFO_UNAVAIL
+    return _open_verified(pamh, backend, password, broken=pamh.PAM_AUTHINFO_UNAVAIL)
+
+
+def _open_verified(pamh: Handle, backend: Backend, password: bytes, *, broken: int) -> int:
+    """Open with a password that nobody else verifies: no older copy of the key file counts."""
     try:
         opened = backend.unlock(pamh.account, password, exact=True)
     except WrongPassphraseError:
@@ -92,9 +97,24 @@ def verify(pamh: Handle) -> int:
         return pamh.PAM_AUTH_ERR
     except (PyhomeError, OSError) as error:
         report(pamh, error)
-        return pamh.PAM_AUTHINFO_UNAVAIL
+        return broken
     handover.hand_over(pamh, opened)
     return pamh.PAM_SUCCESS
+
+
+def unlock_over_ssh(pamh: Handle) -> int:
+    """Ask for what opens the home, on a connection that has passed a public key, as the shim has seen.
+
+    PAM_SUCCESS for a home that is open or opened now; PAM_AUTH_ERR for a wrong answer, so that sshd asks again. Where nothing can
+    be opened, PAM_IGNORE leaves the connection to the next rule.
+    """
+    backend = registry.find(pamh.account)
+    if backend is None or backend.mounted(pamh.account) is not None:
+        return pamh.PAM_SUCCESS
+    own = backend.wishes(pamh.account).own_passphrase
+    prompt = messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT
+    answer = pamh.ask(prompt, explanation=messages.ask_to_unlock(pamh.account.name))
+    return pamh.PAM_IGNORE if answer is None else _open_verified(pamh, backend, answer, broken=pamh.PAM_IGNORE)
 
 
 def _password_to_verify(pamh: Handle, *, own: bool) -> bytes | None:

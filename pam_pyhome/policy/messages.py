@@ -84,6 +84,11 @@ def job_refused(user: str) -> str:
     return f"The encrypted home of {user} is locked, and jobs are not run without it."
 
 
+def ask_to_unlock(user: str) -> str:
+    """To a connection that passed a public key, before the prompt."""
+    return f"The encrypted home of {user} is locked."
+
+
 def wrong_password(user: str) -> str:
     """To the login-shell stub, before it asks again."""
     return f"That does not open the encrypted home of {user}; please try again."

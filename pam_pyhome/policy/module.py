@@ -21,6 +21,8 @@ def pam_sm_authenticate(pamh: Handle, _flags: int, argv: Sequence[bytes]) -> int
     settings = parse_tokens(argv)
     for token in settings.unknown:
         pamh.log_warning(f"module argument {token} is not known, ignoring")
+    if settings.ssh_unlock:
+        return _guarded(pamh, lambda: login.unlock_over_ssh(pamh), pamh.PAM_IGNORE)
     if settings.authenticate:
         return _guarded(pamh, lambda: login.verify(pamh), pamh.PAM_AUTHINFO_UNAVAIL)
     return _guarded(pamh, lambda: login.open_along(pamh), pamh.PAM_IGNORE)
