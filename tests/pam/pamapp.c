@@ -20,6 +20,7 @@
  *   waitany                     print what waitpid(-1) finds
  *   fork-own  reap-own          a child of the application, and whether waitpid(-1) reaps exactly that
  *   hostile=DIR                 what a caller of a setuid program can leave behind
+ *   no-files                    no file may grow: writing to one is death by SIGXFSZ
  *   ruid=N                      real uid N, effective uid 0, as in su
  *   euid=N                      effective uid N
  *   join                        join a new session keyring
@@ -301,6 +302,8 @@ static void with_process(const char *step)
 		say("reopened %d", fcntl(out_fd, F_DUPFD_CLOEXEC, 10)); /* a stranger on the number of the lease */
 	} else if (strncmp(step, "hostile=", 8) == 0) {
 		hostile(step + 8);
+	} else if (strcmp(step, "no-files") == 0) {
+		lower(RLIMIT_FSIZE, 0);
 	} else if (strncmp(step, "ruid=", 5) == 0) {
 		if (setresuid((uid_t)atoi(step + 5), 0, 0) < 0)
 			_exit(93);
