@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.bench.cases import PASSWORD, STACKS, case, order
 from tests.bench.report import compare, heading
-from tests.vm.conftest import package, set_profiles
+from tests.vm.installed import install, set_profiles
 from tests.vm.people import make
 from tests.vm.vm import VM
 
@@ -24,8 +24,7 @@ def bench_virtual() -> None:
     machine = VM(SUITE)
     try:
         machine.start()
-        machine.put(package(), "/root/pyhome.deb")
-        machine.run("DEBIAN_FRONTEND=noninteractive apt-get install -y /root/pyhome.deb", timeout=300)
+        install(machine)
         set_profiles(machine)
         _bench(machine)
     finally:
