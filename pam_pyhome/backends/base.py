@@ -61,11 +61,11 @@ class Backend(Protocol):
     def rewrite(self, account: Account, change: Rewrite) -> bool:
         """Put a prepared key file in place; False if the present one is no longer the expected one."""
 
-    def remember(self, account: Account) -> None:
-        """Keep a copy of the key files, which have just proved to be good."""
+    def remember(self, account: Account, opened: OpenedHome) -> None:
+        """Keep a copy of the key files, which have just proved to be good by `opened`; mend those that have not."""
 
-    def reserve(self, account: Account) -> None:
-        """Make sure that a new key file can be written. OSError if not."""
+    def reserve(self, account: Account, old: bytes) -> None:
+        """Make sure that a key file can be written in the place of the one that `old` opens. OSError if not."""
 
     def change_password(self, account: Account, old: bytes, new: bytes) -> None:
         """Let `new` open the home instead of `old`. Nothing has changed if it raises."""

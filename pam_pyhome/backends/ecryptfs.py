@@ -10,11 +10,17 @@ from pam_pyhome.formats.ecryptfs_wrapped import MAX_SIZE, parse_wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pam_pyhome.backends.base import Account
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
 
-_PARSERS = {layout.SIGNATURES: layout.parse_signatures, layout.MOUNTPOINT: layout.parse_mountpoint}
+_PARSERS: dict[str, Callable[[bytes], object]] = {
+    layout.WRAPPED: parse_wrapped,
+    layout.SIGNATURES: layout.parse_signatures,
+    layout.MOUNTPOINT: layout.parse_mountpoint,
+}
 
 
 class EcryptfsBackend:
@@ -23,10 +29,10 @@ class EcryptfsBackend:
     name = "ecryptfs"
 
     def probe(self, account: Account) -> bool:
-        """There is ciphertext, and a key file or a good copy of one."""
-        if not ecryptfs_store.has_lower(account):
-            return False
-        return ecryptfs_store.has(account, layout.WRAPPED) or ecryptfs_store.is_kept(account)
+        """There is a key file; or a good copy of one, and the ciphertext that it is for."""
+        if ecryptfs_store.has(account, layout.WRAPPED):
+            return True
+        return ecryptfs_store.is_kept(account) and ecryptfs_store.has_lower(account)
 
     def wishes(self, account: Account) -> Wishes:
         """The flag files of ecryptfs-utils. Where the whole directory has been deleted, what it is there for is assumed."""
@@ -68,16 +74,22 @@ class EcryptfsBackend:
         ecryptfs_store.replace(account, layout.WRAPPED, change.content)
         return True
 
-    def remember(self, account: Account) -> None:
-        """Keep each live file that parses; put back from the copy each one that is missing or damaged."""
+    def remember(self, account: Account, opened: OpenedHome) -> None:
+        """Keep each live file that is good; put back from the copy each one that is missing or damaged."""
         for name in ecryptfs_store.KEPT:
             try:
                 content = ecryptfs_store.read(account, name)
-                _PARSERS.get(name, parse_wrapped)(content)
-            except (FileNotFoundError, FormatError):
+                self._check(name, content, opened)
+            except (FileNotFoundError, UnsafeFileError, FormatError):
                 self._put_back(account, name)
             else:
                 ecryptfs_store.keep(account, name, content)
+
+    def _check(self, name: str, content: bytes, opened: OpenedHome) -> None:
+        """FormatError for a file that does not parse, or names other keys than the home was opened with."""
+        parsed = _PARSERS[name](content)
+        if name == layout.SIGNATURES and parsed != ecryptfs_unlock.signatures_of(opened):
+            raise FormatError(name, "names other keys than those of the home")
 
     def _put_back(self, account: Account, name: str) -> None:
         """Restore a live file from its copy, if there is one."""
@@ -85,8 +97,11 @@ class EcryptfsBackend:
         if kept is not None:
             ecryptfs_store.replace(account, name, kept)
 
-    def reserve(self, account: Account) -> None:
-        """Room for the largest wrapped passphrase."""
+    def reserve(self, account: Account, old: bytes) -> None:
+        """Room for the largest wrapped passphrase; and the copy of the present one is made already."""
+        live, _ = ecryptfs_unlock.read_live(account)
+        ecryptfs_unlock.keep_good(account, live, old)
+        ecryptfs_store.recreate_config(account)
         ecryptfs_store.reserve(account, MAX_SIZE)
 
     def change_password(self, account: Account, old: bytes, new: bytes) -> None:

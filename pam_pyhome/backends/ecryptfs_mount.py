@@ -6,7 +6,7 @@ import errno
 import os
 
 from pam_pyhome.backends import ecryptfs_store as store
-from pam_pyhome.backends.ecryptfs_unlock import read_signatures
+from pam_pyhome.backends.ecryptfs_unlock import signatures_of
 from pam_pyhome.errors import FormatError, HomeBusyError, StorageError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.mountinfo import parse_mountinfo
@@ -64,7 +64,7 @@ def attach(account: Account, opened: OpenedHome) -> OpenRecord:
         lower = store.locate(account, store.LOWER)
     if lower is None:
         raise StorageError(f"{account.home}/{store.LOWER}", "there is no such directory")
-    options = layout.mount_options(read_signatures(account))
+    options = layout.mount_options(signatures_of(opened))
     target = _open_target(account)
     try:
         for signature, payload in opened.keys:

@@ -123,14 +123,13 @@ def reserve(account: Account, size: int) -> None:
 
 
 def replace(account: Account, name: str, content: bytes) -> None:
-    """Replace the live file `name`, atomically and durably; room that `reserve` made for it is used."""
+    """Replace the live file `name`, atomically and durably; room that `reserve` made for it is used, if it is still there."""
     with rights_of(account.uid, account.gid):
         directory = _open_config(account)
         try:
-            if files.exists(directory, name + files.STAGED_SUFFIX):
-                files.commit(directory, name, content)
-            else:
-                files.replace_file(directory, name, content)
+            files.commit(directory, name, content)
+        except (OSError, UnsafeFileError):
+            files.replace_file(directory, name, content)
         finally:
             os.close(directory)
 

@@ -41,12 +41,12 @@ class _Attempt(Record):
 
 def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | None, backend: str) -> OpenedHome:
     """See `Backend.unlock`. The live key file is tried first, then, unless `exact`, the copy that was good at the last login."""
-    live, trouble = _read_live(account)
-    signatures = read_signatures(account)
+    live, trouble = read_live(account)
+    recorded = read_signatures(account)
     wrong: WrongPassphraseError | None = None
     for content in _candidates(account, live, exact=exact and trouble is None):
         try:
-            attempt = _try(content, password, signatures, _salts(account))
+            attempt = _try(content, password, recorded, _salts(account))
         except WrongPassphraseError as error:
             wrong = error
         except FormatError as error:
@@ -54,10 +54,10 @@ def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | No
         else:
             change = _prepare(live, content, attempt, password, rewrap)
             return OpenedHome(account.name, backend, attempt.keys, change)
-    raise wrong if wrong is not None and trouble is None else trouble or WrongPassphraseError()
+    raise wrong or trouble or WrongPassphraseError()
 
 
-def _read_live(account: Account) -> tuple[bytes, FormatError | UnsafeFileError | StorageError | None]:
+def read_live(account: Account) -> tuple[bytes, FormatError | UnsafeFileError | StorageError | None]:
     """The live key file as it is, and what is wrong with it (a file that cannot be read at all counts as missing)."""
     try:
         content = store.read(account, layout.WRAPPED)
@@ -77,15 +77,26 @@ def _candidates(account: Account, live: bytes, *, exact: bool) -> tuple[bytes, .
     return tuple(dict.fromkeys(content for content in (live, kept) if content))
 
 
-def read_signatures(account: Account) -> Signatures:
-    """`Private.sig`, or the good copy of it where the live one is missing or damaged. StorageError if neither is usable."""
-    try:
-        return layout.parse_signatures(store.read(account, layout.SIGNATURES))
-    except (OSError, UnsafeFileError, FormatError) as error:
-        kept = store.read_kept(account, layout.SIGNATURES)
-        if kept is None:
-            raise StorageError(layout.SIGNATURES, getattr(error, "reason", None) or str(error)) from None
-        return layout.parse_signatures(kept)
+def read_signatures(account: Account) -> tuple[Signatures, ...]:
+    """What `Private.sig` says, and what the good copy of it says if that differs. StorageError if neither is usable."""
+    trouble = "there is no such file"
+    found = []
+    for read in (store.read, store.read_kept):
+        try:
+            content = read(account, layout.SIGNATURES)
+            if content is not None:
+                found.append(layout.parse_signatures(content))
+        except (OSError, UnsafeFileError, FormatError) as error:
+            trouble = getattr(error, "reason", None) or str(error)
+    if not found:
+        raise StorageError(layout.SIGNATURES, trouble)
+    return tuple(dict.fromkeys(found))
+
+
+def signatures_of(opened: OpenedHome) -> Signatures:
+    """The signatures that `Private.sig` of an opened home has."""
+    names = [signature for signature, _ in opened.keys]
+    return layout.Signatures(names[-1], names[0] if len(names) > 1 else None)
 
 
 def _salts(account: Account) -> tuple[bytes, ...]:
@@ -98,7 +109,7 @@ def _salts(account: Account) -> tuple[bytes, ...]:
     return (SALT_DEFAULT,) if own is None or own == SALT_DEFAULT else (own, SALT_DEFAULT)
 
 
-def _try(content: bytes, password: bytes, signatures: Signatures, salts: tuple[bytes, ...]) -> _Attempt:
+def _try(content: bytes, password: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> _Attempt:
     """Open one key file. WrongPassphraseError if the password does not, or what comes out is not this home's."""
     wrapped = parse_wrapped(content)
     wrapping = wrapping_passphrase(password)
@@ -111,20 +122,22 @@ def _try(content: bytes, password: bytes, signatures: Signatures, salts: tuple[b
         except WrongPassphraseError as error:
             wrong = error
         else:
-            return _Attempt(passphrase, _derive(passphrase, signatures, salts), wrapped.version == 1)
+            return _Attempt(passphrase, _derive(passphrase, recorded, salts), wrapped.version == 1)
     raise wrong or WrongPassphraseError()
 
 
-def _derive(passphrase: bytes, signatures: Signatures, salts: tuple[bytes, ...]) -> Keys:
+def _derive(passphrase: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> Keys:
     """Both kernel keys as (signature, payload), filename key first as ecryptfs-utils adds them.
 
-    FormatError unless their signatures are the recorded ones: the wrap has no authentication of its own.
+    FormatError unless their signatures are recorded together: the wrap has no authentication of its own.
     """
     for salt in salts:
         fekek, fnek = _derive_both(passphrase, salt)
-        if fekek.signature == signatures.fekek and signatures.fnek in (None, fnek.signature):
-            names = () if signatures.fnek is None else ((fnek.signature, emit_auth_token(fnek, SALT_FNEK)),)
-            return (*names, (fekek.signature, emit_auth_token(fekek, salt)))
+        key = (fekek.signature, emit_auth_token(fekek, salt))
+        if layout.Signatures(fekek.signature, fnek.signature) in recorded:
+            return ((fnek.signature, emit_auth_token(fnek, SALT_FNEK)), key)
+        if layout.Signatures(fekek.signature) in recorded:
+            return (key,)
     raise FormatError(layout.WRAPPED, f"opens, but not to the key that {layout.SIGNATURES} names")
 
 
@@ -160,13 +173,14 @@ def change_password(account: Account, old: bytes, new: bytes) -> None:
     opened = unlock(account, old, exact=False, rewrap=new, backend="")
     if opened.rewrite is None:
         raise StorageError(layout.WRAPPED, "no new key file was made")
-    if opened.rewrite.expected != MISSING:
-        _keep_good(account, opened.rewrite.expected, old)
+    keep_good(account, opened.rewrite.expected, old)
     store.replace(account, layout.WRAPPED, opened.rewrite.content)
 
 
-def _keep_good(account: Account, content: bytes, old: bytes) -> None:
-    """Keep the replaced file: as the good copy if `old` opens it, else only as the previous one."""
+def keep_good(account: Account, content: bytes, old: bytes) -> None:
+    """Keep a file that is to be replaced: as the good copy if `old` opens it, else only as the previous one."""
+    if content in (MISSING, store.read_kept(account, layout.WRAPPED)):
+        return
     try:
         _try(content, old, read_signatures(account), _salts(account))
     except (WrongPassphraseError, FormatError):

@@ -96,13 +96,15 @@ def stage(directory: int, name: str, size: int, *, mode: int = 0o600) -> None:
 def commit(directory: int, name: str, content: bytes) -> None:
     """Fill the staged successor of `name` with `content` (at most the staged size) and put it in `name`'s place, durably.
 
-    Until the rename the old file is untouched; after it the new one is complete on disk.
+    Until the rename the old file is untouched; after it the new one is complete on disk. OSError if a step fails;
+    UnsafeFileError if the successor is not a file of its own: as a second name of the old file it would be written in place.
     """
     staged = name + STAGED_SUFFIX
     fd = os.open(staged, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UnsafeFileError(staged, "is no regular file")
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise UnsafeFileError(staged, "is no regular file, or has a second name")
         _write_all(fd, content)
         os.ftruncate(fd, len(content))
         os.fsync(fd)
@@ -115,7 +117,11 @@ def commit(directory: int, name: str, content: bytes) -> None:
 def replace_file(directory: int, name: str, content: bytes, *, mode: int = 0o600) -> None:
     """Put a new file with `content` in the place of `name`, atomically and durably. OSError if any step fails."""
     stage(directory, name, len(content), mode=mode)
-    commit(directory, name, content)
+    try:
+        commit(directory, name, content)
+    except OSError:
+        discard_staged(directory, name)
+        raise
 
 
 def discard_staged(directory: int, name: str) -> None:

@@ -8,13 +8,12 @@ root only, in a key that names the process that may take it.
 from __future__ import annotations
 
 from pam_pyhome.errors import FormatError
-from pam_pyhome.formats.opened import emit_opened, parse_opened
+from pam_pyhome.formats.opened import OpenedHome, emit_opened, parse_opened
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.process import parent_of, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pam_pyhome.formats.opened import OpenedHome
     from pam_pyhome.policy.handle import Handle
 
 DATA = "opened"
@@ -34,10 +33,10 @@ def hand_over(pamh: Handle, opened: OpenedHome) -> None:
     """Leave the opened home for the session phase of this process, or of its parent."""
     content = emit_opened(opened)
     pamh.set_data(DATA, content)
+    description = _description(pamh, parent_of(pamh.pid))
+    _take_key(description)  # of an earlier try at this login: a key that nobody may write cannot be updated
     try:
-        serial = keyring.add_key(
-            "user", _description(pamh, parent_of(pamh.pid)), content, keyring.KEY_SPEC_USER_KEYRING
-        )
+        serial = keyring.add_key("user", description, content, keyring.KEY_SPEC_USER_KEYRING)
         keyring.set_permissions(serial, _ROOT_ONLY)
         keyring.set_timeout(serial, SECONDS)
     except OSError as error:
@@ -58,6 +57,11 @@ def take(pamh: Handle) -> OpenedHome | None:
         pamh.log_error(f"the handed-over home is unusable: {error}")
         return None
     return opened if opened is not None and opened.user == pamh.account.name else None
+
+
+def settle(pamh: Handle, opened: OpenedHome) -> None:
+    """The key file that `opened` asked for is written: leave the rest of it for the session phase."""
+    pamh.set_data(DATA, emit_opened(OpenedHome(opened.user, opened.backend, opened.keys, None)))
 
 
 def _description(pamh: Handle, pid: int) -> str:

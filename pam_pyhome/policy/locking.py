@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from pam_pyhome.backends import registry
+from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.process import real_user
 from pam_pyhome.policy.leases import UserState
@@ -13,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pam_pyhome.backends.base import Account
+    from pam_pyhome.backends.base import Account, Backend
     from pam_pyhome.formats.state import OpenRecord
 
     AccountFinder = Callable[[str], Account | None]
@@ -39,14 +40,21 @@ def lock_if_unused(uid: int, find_account: AccountFinder, *, seconds: float = 0.
             return NOT_OPEN
         if state.is_held():
             return IN_USE
-        account = find_account(record.user)
         backend = registry.named(record.backend)
-        if account is not None and not backend.wishes(account).lock_at_logout:
+        if _is_to_stay_open(backend, find_account(record.user)):
             return KEPT_OPEN
         backend.detach(record)
         drop_keys(uid, record)
         state.drop_record()
         return LOCKED
+
+
+def _is_to_stay_open(backend: Backend, account: Account | None) -> bool:
+    """Whether the owner wants that; not if there is no owner, or nothing to be read about it."""
+    try:
+        return account is not None and not backend.wishes(account).lock_at_logout
+    except (UnsafeFileError, OSError):
+        return False
 
 
 def drop_keys(uid: int, record: OpenRecord) -> None:

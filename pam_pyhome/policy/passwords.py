@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import FormatError, PyhomeError, WrongPassphraseError
+from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.opened import parse_opened
 from pam_pyhome.policy import handover, messages
+from pam_pyhome.policy.login import TOLD, report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ def check(pamh: Handle, *, expired: bool) -> int:
     old = pamh.oldauthtok
     if backend is None or not old:
         return pamh.PAM_IGNORE
-    verdict = _check_old(pamh, backend, old)
-    if verdict == pamh.PAM_SUCCESS:
-        verdict = _check_room(pamh, backend)
-    return pamh.PAM_IGNORE if expired or verdict == pamh.PAM_SUCCESS else verdict
+    _apply_pending(pamh, backend)
+    try:
+        verdict = _check_old(pamh, backend, old, may_refuse=not expired)
+    except (PyhomeError, OSError) as error:
+        report(pamh, error)
+        return pamh.PAM_IGNORE
+    return pamh.PAM_IGNORE if expired else verdict
 
 
 def _backend(pamh: Handle) -> Backend | None:
@@ -36,82 +40,86 @@ def _backend(pamh: Handle) -> Backend | None:
     return None if backend is None or backend.wishes(pamh.account).own_passphrase else backend
 
 
-def _check_old(pamh: Handle, backend: Backend, old: bytes) -> int:
-    """Whether the present password, or one that is asked for, opens the home."""
-    _apply_pending(pamh, backend)
-    try:
-        backend.unlock(pamh.account, old, exact=False)
-    except WrongPassphraseError:
-        return _ask_home_password(pamh, backend, old)
-    except (PyhomeError, OSError) as error:
-        pamh.log_error(f"the home's key file is not usable, changing the login password without it: {error}")
-        return pamh.PAM_IGNORE
-    return pamh.PAM_SUCCESS
-
-
 def _apply_pending(pamh: Handle, backend: Backend) -> None:
     """Write the key file that the auth phase of this same login prepared, if it did: the change builds on it."""
     content = pamh.get_data(handover.DATA)
     if content is None:
         return
     try:
-        change = parse_opened(content).rewrite
-        if change is not None and backend.rewrite(pamh.account, change):
+        opened = parse_opened(content)
+        if opened.rewrite is not None and backend.rewrite(pamh.account, opened.rewrite):
             pamh.log_notice("the key file was renewed")
+            handover.settle(pamh, opened)
     except (PyhomeError, OSError) as error:
         pamh.log_warning(f"the key file could not be renewed: {error}")
 
 
-def _ask_home_password(pamh: Handle, backend: Backend, old: bytes) -> int:
-    """Ask once for the password that the home still has after a reset, and keep it for the update."""
+def _check_old(pamh: Handle, backend: Backend, old: bytes, *, may_refuse: bool) -> int:
+    """Find the password that opens the home, which after a reset is another one, and keep it for the update."""
+    try:
+        backend.unlock(pamh.account, old, exact=False)
+    except WrongPassphraseError:
+        asked = _ask_home_password(pamh, backend, old) if may_refuse else None
+        if asked is None:
+            return pamh.PAM_AUTHTOK_RECOVERY_ERR
+        old = asked
+    return _check_room(pamh, backend, old, may_refuse=may_refuse)
+
+
+def _ask_home_password(pamh: Handle, backend: Backend, old: bytes) -> bytes | None:
+    """Ask once for the password that the home still has; None, and a sentence, if it was not given."""
     user = pamh.account.name
     answer = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.ask_old(user))
     try:
-        if answer is None or answer == old:
-            raise WrongPassphraseError
-        backend.unlock(pamh.account, answer, exact=False)
-    except (PyhomeError, OSError) as error:
-        pamh.log_warning(f"password change refused, the home would not follow: {error}")
-        pamh.tell(messages.old_does_not_open(user))
-        return pamh.PAM_AUTHTOK_RECOVERY_ERR
-    pamh.set_data(HOME_PASSWORD, answer)
-    return pamh.PAM_SUCCESS
+        if answer is not None and answer != old:
+            backend.unlock(pamh.account, answer, exact=False)
+            return answer
+    except WrongPassphraseError:
+        pass
+    pamh.log_warning("password change refused: the home would not follow")
+    pamh.tell(messages.old_does_not_open(user))
+    return None
 
 
-def _check_room(pamh: Handle, backend: Backend) -> int:
-    """Whether a new key file will fit."""
+def _check_room(pamh: Handle, backend: Backend, old: bytes, *, may_refuse: bool) -> int:
+    """Whether a new key file will fit in the place of the one that `old` opens."""
     try:
-        backend.reserve(pamh.account)
+        backend.reserve(pamh.account, old)
     except (PyhomeError, OSError) as error:
-        pamh.log_error(f"password change refused, no new key file can be written: {error}")
-        pamh.tell(messages.cannot_write(pamh.account.name))
+        pamh.log_error(f"no new key file can be written: {error}")
+        if may_refuse:
+            pamh.tell(messages.cannot_write(pamh.account.name))
         return pamh.PAM_AUTHTOK_ERR
+    pamh.set_data(HOME_PASSWORD, old)
     return pamh.PAM_SUCCESS
 
 
-def update(pamh: Handle) -> int:
+def update(pamh: Handle, *, expired: bool) -> int:
     """After the login password was changed: the same for the home."""
     backend = _backend(pamh)
     new = pamh.authtok
     if backend is None or not new:
         return pamh.PAM_IGNORE
-    old = pamh.get_data(HOME_PASSWORD) or pamh.oldauthtok
+    checked = pamh.get_data(HOME_PASSWORD)
+    pamh.set_data(HOME_PASSWORD, None)
+    old = checked or pamh.oldauthtok
     if not old:
         pamh.log_warning("the login password was reset; the home still opens with the old one only")
         pamh.tell(messages.reset_by_root(pamh.account.name))
         return pamh.PAM_IGNORE
-    return _change(pamh, backend, old, new)
+    if _change(pamh, backend, old, new):
+        return pamh.PAM_SUCCESS
+    return pamh.PAM_AUTHTOK_ERR if checked and not expired else pamh.PAM_IGNORE
 
 
-def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> int:
-    """Write the new key file; PAM_AUTHTOK_ERR and a plain sentence if that fails after all."""
+def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> bool:
+    """Write the new key file; False, and a sentence unless there was one already, if that fails after all."""
     try:
         backend.change_password(pamh.account, old, new)
     except (PyhomeError, OSError) as error:
-        if isinstance(error, FormatError):
-            return pamh.PAM_IGNORE
         pamh.log_error(f"the login password was changed, the home's was not: {error}")
-        pamh.tell(messages.rewrap_failed(pamh.account.name))
-        return pamh.PAM_AUTHTOK_ERR
+        if pamh.get_data(TOLD) is None:
+            pamh.tell(messages.rewrap_failed(pamh.account.name))
+        return False
     pamh.log_notice("the home opens with the new password")
-    return pamh.PAM_SUCCESS
+    return True
