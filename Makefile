@@ -4,8 +4,11 @@ SHELL  = /bin/bash
 VENV   = build/venv
 PYTHON = $(VENV)/bin/python
 PYTEST = $(PYTHON) -m pytest -p tests.no_skips -p no:cacheprovider -v
+# The quick ones first, the virtual machines last.
+SUITES = $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))
+ORDER  = tests/unit $(filter-out tests/unit tests/vm,$(SUITES)) tests/vm
 # Mounting, name spaces and virtual machines' disks need root.
-ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI,PYHOME_CACHE)
+ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-env=PYHOME_CACHE)
 
 export PYTHONDONTWRITEBYTECODE = 1
 
@@ -43,7 +46,7 @@ demo: deb $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.vm.demo
 
 test: lint deb shim
-	$(ROOT) $(PYTEST) --durations=15 tests/unit tests/pam tests/packaging tests/vm
+	$(ROOT) $(PYTEST) --durations=15 $(ORDER)
 
 test-fast: $(VENV)/ready
 	$(PYTEST) tests/unit

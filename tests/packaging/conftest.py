@@ -1,4 +1,4 @@
-"""The packages, built once per run from the work tree, and systems to install them in."""
+"""The packages, built once per run, and systems to install them in."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.packaging.chroot import SUITES, Chroot
 REPOSITORY = Path(__file__).parents[2]
 
 
-def build(kind: str, into: Path) -> Path:
-    """Run ``packaging/build-<kind>``; the package it made."""
+def build(tree: Path, kind: str, into: Path) -> Path:
+    """Run ``packaging/build-<kind>`` of a source tree; the package it made."""
     done = subprocess.run(
-        [REPOSITORY / "packaging" / f"build-{kind}", into], capture_output=True, text=True, errors="replace"
+        [tree / "packaging" / f"build-{kind}", into], capture_output=True, text=True, errors="replace"
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (package,) = into.iterdir()
@@ -24,15 +24,23 @@ def build(kind: str, into: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Debian package."""
-    return build("deb", tmp_path_factory.mktemp("deb"))
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source tree as it is now, whatever happens to the work tree meanwhile."""
+    copy = tmp_path_factory.mktemp("source") / "pyhome"
+    subprocess.run([REPOSITORY / "packaging/copy-tree", copy], check=True)
+    return copy
 
 
 @pytest.fixture(scope="session")
-def arch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def deb(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package."""
+    return build(tree, "deb", tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def arch(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Arch package."""
-    return build("arch", tmp_path_factory.mktemp("arch"))
+    return build(tree, "arch", tmp_path_factory.mktemp("arch"))
 
 
 @pytest.fixture(params=SUITES)
