@@ -7,7 +7,8 @@ from pam_pyhome.record import Record
 SKIP_SERVICES = ("cron", "crond", "atd", "sudo", "sudo-i", "systemd-user")
 _FLAGS = {"authenticate": "authenticate", "debug": "debug", "ssh-unlock": "ssh_unlock"}
 _IGNORED = {"unwrap"}
-_CHOICES = {"keyring": ("session", "user", "none"), "jobs": ("run", "refuse")}
+_CHOICES = {"keyring": ("session", "user", "none"), "jobs": ("run", "refuse"), "locked_command": ("fail", "plain")}
+_LONGEST_WAIT = 24 * 3600
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Settings(Record):
-    """What an administrator can choose. `unknown` holds the tokens that mean nothing here, fit to be logged."""
+    """What an administrator can choose. `unknown` holds the tokens that mean nothing here, fit to be logged.
+
+    `locked_command` is ``fail``, ``plain`` or ``wait``, the last for `locked_wait` seconds.
+    """
 
     authenticate: bool = False
     debug: bool = False
@@ -23,12 +27,14 @@ class Settings(Record):
     skip_services: tuple[str, ...] = SKIP_SERVICES
     keyring: str = "session"
     jobs: str = "run"
+    locked_command: str = "fail"
+    locked_wait: int = 0
     unknown: tuple[str, ...] = ()
 
 
 def parse_tokens(tokens: Iterable[bytes]) -> Settings:
     """Read all tokens; later ones win. Never fails: a bad value leaves the setting as it was and goes to `unknown`."""
-    chosen: dict[str, bool | str | tuple[str, ...]] = {}
+    chosen: dict[str, bool | int | str | tuple[str, ...]] = {}
     unknown: list[str] = []
     for token in tokens:
         text = token.decode("utf-8", "backslashreplace")
@@ -40,11 +46,35 @@ def parse_tokens(tokens: Iterable[bytes]) -> Settings:
     return Settings(unknown=tuple(unknown), **chosen)  # type: ignore[arg-type]  # _parse_token pairs names and types
 
 
-def _parse_token(text: str) -> dict[str, bool | str | tuple[str, ...]] | None:
+def _parse_token(text: str) -> dict[str, bool | int | str | tuple[str, ...]] | None:
     """The setting that a token makes, an empty one for a token without effect, None for an unknown token."""
     name, equals, value = text.partition("=")
     if not equals:
         return {_FLAGS[name]: True} if name in _FLAGS else {} if name in _IGNORED else None
     if name == "skip_services":
         return {name: tuple(value.replace(",", " ").split())}
+    if name == "locked_command" and value.startswith("wait:"):
+        return _parse_wait(value.removeprefix("wait:"))
     return {name: value} if value in _CHOICES.get(name, ()) else None
+
+
+def _parse_wait(seconds: str) -> dict[str, bool | int | str | tuple[str, ...]] | None:
+    if not seconds.isascii() or not seconds.isdigit() or len(seconds) > 5 or int(seconds) > _LONGEST_WAIT:
+        return None
+    return {"locked_command": "wait", "locked_wait": int(seconds)}
+
+
+def config_tokens(data: bytes) -> list[bytes]:
+    """The tokens of the configuration file: its lines, trimmed, without spaces around the first ``=``, without comments.
+
+    A file with a NUL in it has none, as for the shim.
+    """
+    if b"\0" in data:
+        return []
+    lines = [line.strip() for line in data.split(b"\n")]
+    return [_join_value(line) for line in lines if line and not line.startswith(b"#")]
+
+
+def _join_value(line: bytes) -> bytes:
+    name, equals, value = line.partition(b"=")
+    return name.rstrip() + equals + value.lstrip()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_pyhome.formats.settings import Settings, parse_tokens
+from pam_pyhome.formats.settings import Settings, config_tokens, parse_tokens
 
 
 def test_defaults() -> None:
@@ -17,6 +17,8 @@ def test_defaults() -> None:
         skip_services=("cron", "crond", "atd", "sudo", "sudo-i", "systemd-user"),
         keyring="session",
         jobs="run",
+        locked_command="fail",
+        locked_wait=0,
         unknown=(),
     )
 
@@ -34,6 +36,13 @@ def test_defaults() -> None:
         (
             [b"Debug", b"debug=yes", b"unwrap=1", b"jobs", b""],
             Settings(unknown=("Debug", "debug=yes", "unwrap=1", "jobs", "")),
+        ),
+        ([b"locked_command=plain"], Settings(locked_command="plain")),
+        ([b"locked_command=wait:30"], Settings(locked_command="wait", locked_wait=30)),
+        ([b"locked_command=wait:30", b"locked_command=fail"], Settings(locked_command="fail", locked_wait=30)),
+        (
+            [b"locked_command=wait:", b"locked_command=wait:-1", b"locked_command=wait:86401"],
+            Settings(unknown=("locked_command=wait:", "locked_command=wait:-1", "locked_command=wait:86401")),
         ),
         ([b"x=\xff"], Settings(unknown=("x=\\xff",))),
     ],
@@ -53,3 +62,9 @@ def test_no_token_is_an_error_and_none_is_lost(tokens: list[bytes]) -> None:
     assert settings.keyring in {"session", "user", "none"}
     assert settings.jobs in {"run", "refuse"}
     "".join(settings.unknown).encode()
+
+
+def test_the_file_is_cut_into_tokens_as_the_shim_cuts_it() -> None:
+    text = b"# a comment\n\n  debug\t\r\nskip_services = a, b=c \n #too\n=\nkeyring=\vuser\nlast = one"
+    assert config_tokens(text) == [b"debug", b"skip_services=a, b=c", b"=", b"keyring=user", b"last=one"]
+    assert config_tokens(b"debug\n\0") == []
