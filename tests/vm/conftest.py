@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -11,10 +9,10 @@ import pytest
 
 from tests.vm import people
 from tests.vm.image import SUITES, say
+from tests.vm.installed import install
 from tests.vm.people import Person
 from tests.vm.vm import VM
 
-ROOT = Path(__file__).parents[2]
 Maker = Callable[..., Person]
 
 
@@ -42,27 +40,13 @@ def _journal(vm: VM, cursor: str) -> str:
         return f"not to be had: {error}"
 
 
-def package() -> Path:
-    """The package under test."""
-    (found,) = glob.glob(str(ROOT / "dist" / "pyhome_*.deb"))
-    return Path(found)
-
-
-def set_profiles(vm: VM, *names: str) -> None:
-    """Let /etc/pam.d name exactly these of the two modules: ``pyhome``, ``ecryptfs-utils``."""
-    for name in ("pyhome", "ecryptfs-utils"):
-        vm.run(f"pam-auth-update --{'enable' if name in names else 'disable'} {name}")
-
-
 @pytest.fixture(scope="session", params=SUITES)
 def vm(request: pytest.FixtureRequest) -> Iterator[VM]:
     """A machine with pyhome and without pam_ecryptfs in its PAM stacks."""
     machine = VM(request.param)
     try:
         machine.start()
-        machine.put(package(), "/root/pyhome.deb")
-        machine.run("DEBIAN_FRONTEND=noninteractive apt-get install -y /root/pyhome.deb", timeout=300)
-        set_profiles(machine, "pyhome")
+        install(machine)
         say(machine.suite, "pyhome is installed")
         yield machine
     finally:
@@ -105,29 +89,16 @@ def new_user(vm: VM) -> Iterator[Maker]:
         vm.run(f"loginctl terminate-user {person.name}; pkill -KILL -u {person.uid}; userdel {person.name}", check=False)
 
 
+@pytest.fixture(scope="session")
+def the_ada(vm: VM) -> Person:
+    """The user behind `ada`, made once."""
+    person = people.make(vm, "whole", name="ada")
+    person.save()
+    return person
+
+
 @pytest.fixture
-def ada(new_user: Maker) -> Person:
-    """A user with a whole encrypted home, locked."""
-    return new_user()
-
-
-@contextlib.contextmanager
-def set_setting(vm: VM, *lines: str) -> Iterator[None]:
-    """Let /etc/pyhome.conf say these lines, and afterwards what it said before."""
-    before = vm.read("/etc/pyhome.conf")
-    vm.write("/etc/pyhome.conf", before + "\n".join(["", *lines, ""]).encode())
-    try:
-        yield
-    finally:
-        vm.write("/etc/pyhome.conf", before)
-
-
-@contextlib.contextmanager
-def sshd_setting(vm: VM, *lines: str) -> Iterator[None]:
-    """Let sshd be configured with these lines besides Debian's."""
-    vm.write("/etc/ssh/sshd_config.d/00-test.conf", "\n".join([*lines, ""]))
-    vm.run("systemctl reload ssh")
-    try:
-        yield
-    finally:
-        vm.run("rm /etc/ssh/sshd_config.d/00-test.conf; systemctl reload ssh")
+def ada(the_ada: Person) -> Iterator[Person]:
+    """A user with a whole encrypted home, locked, as if just made; put back after each test."""
+    yield the_ada
+    the_ada.reset()

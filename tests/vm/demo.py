@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.vm import people, shell
-from tests.vm.conftest import package, set_profiles
+from tests.vm.installed import install, package
 from tests.vm.vm import VM
 
 LETTER = "Meet me at the analytical engine at nine."
@@ -37,9 +37,7 @@ def demo(vm: VM, narrator: Narrator) -> None:
     narrator.tell("Booting Debian 13 in a virtual machine.")
     vm.start()
     narrator.tell(f"Installing {package().name} in it, as an administrator does. That is all there is to set up.")
-    vm.put(package(), "/root/pyhome.deb")
-    vm.run("DEBIAN_FRONTEND=noninteractive apt-get install -y /root/pyhome.deb", timeout=300)
-    set_profiles(vm, "pyhome")
+    install(vm)
     narrator.show("# grep pam_pyhome /etc/pam.d/common-*", vm.out("cd /etc/pam.d; grep pam_pyhome common-* | tr '\\t' ' '"))
     narrator.tell("Making the user ada, and encrypting her home with ecryptfs-utils' own ecryptfs-migrate-home.")
     ada = people.make(vm, "migrated", name="ada")

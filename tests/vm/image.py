@@ -42,6 +42,12 @@ MASKED = (
     "systemd-tmpfiles-clean.timer",
 )  # fmt: skip
 
+#: Units of every user's own service manager that nothing here uses.
+MASKED_FOR_USERS = (
+    "dirmngr.socket", "gpg-agent.socket", "gpg-agent-browser.socket", "gpg-agent-extra.socket", "gpg-agent-ssh.socket",
+    "keyboxd.socket", "ssh-agent.socket",
+)  # fmt: skip
+
 #: Written into the root before the kernel is installed: an initrd that knows this machine's disk and nothing else.
 INITRAMFS = {
     "etc/initramfs-tools/conf.d/vm": "MODULES=list\nCOMPRESS=gzip\n",
@@ -155,6 +161,8 @@ def _configure(root: Path, out: Path) -> None:
     _write_files(root, SETTINGS)
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    for unit in MASKED_FOR_USERS:
+        (root / "etc/systemd/user" / unit).symlink_to("/dev/null")
     _run("systemctl", f"--root={root}", "enable", "systemd-networkd.service")
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "root of the test machine", "-f", str(out / "key"))
     ssh = root / "root/.ssh"

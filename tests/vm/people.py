@@ -37,6 +37,7 @@ class Person:
     mountpoint: str
     lower: str
     keyfiles: str
+    _hash: str = ""
 
     @property
     def home(self) -> str:
@@ -73,6 +74,22 @@ class Person:
         """Whether the real ecryptfs-unwrap-passphrase accepts a password for the key file as it is on the disk."""
         command = f"ecryptfs-unwrap-passphrase {self.wrapped} -"
         return "Error" not in (done := self.vm.run(command, stdin=password, check=False)).err and done.code == 0
+
+    def save(self) -> None:
+        """Remember the locked home and the account as they are now, for :meth:`reset`."""
+        self.vm.run(f"tar -C /home -cpf /root/{self.name}.tar {self.name} .ecryptfs/{self.name}")
+        self._hash = self.vm.out(f"getent shadow {self.name} | cut -d: -f2")
+
+    def reset(self) -> None:
+        """Everything as it was when it was saved, and no copies kept by pyhome. Making a new home takes ten times as long."""
+        if self.is_open() or self.leases():
+            self.end_all()
+        name = self.name
+        self.vm.run(
+            f"rm -rf /home/{name} /home/.ecryptfs/{name} /var/lib/pyhome/{self.uid} /etc/sudoers.d/{name}; "
+            f"tar -C /home -xpf /root/{name}.tar; usermod -p '{self._hash}' -s /bin/bash -c '' -G '' -e '' {name}; "
+            f"chage -d $(($(date +%s) / 86400)) {name}; loginctl disable-linger {name}; rm -f /dev/shm/*ecryptfs-{name}*"
+        )
 
     def end_all(self) -> None:
         """End everything the user runs, and see the home locked."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm import people, shell
-from tests.vm.conftest import set_profiles
+from tests.vm.installed import set_profiles
 from tests.vm.people import KINDS
 from tests.vm.test_passwords import NEW, passwd
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm import people, shell
-from tests.vm.conftest import set_setting, sshd_setting
+from tests.vm.installed import set_setting, sshd_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.vm import people, shell
-from tests.vm.conftest import set_setting
+from tests.vm.installed import set_setting
 
 if TYPE_CHECKING:
     from tests.vm.people import Person
@@ -86,7 +86,7 @@ def test_b4_after_logout_no_key_is_left_and_the_next_login_asks(vm: VM, ada: Per
     assert keys_left(vm, ada) == ""
     assert all(not vm.ok(f"keyctl read {key}") for key in keys)
     assert "pyhome:opened" not in vm.out("cat /proc/keys")
-    assert not vm.ok(f"grep -aq {ada.password} /proc/[0-9]*/environ /proc/[0-9]*/cmdline")
+    assert ada.password not in vm.run("cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline", check=False).out
     assert ada.password not in vm.journal()
     assert vm.out("coredumpctl list 2>/dev/null || true") == ""
     assert people.LETTER not in vm.out(f"su -l {ada.name} -c 'cat letter' 2>&1 || true")

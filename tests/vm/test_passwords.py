@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm import people, shell
-from tests.vm.conftest import sshd_setting
+from tests.vm.installed import sshd_setting
 
 if TYPE_CHECKING:
     from tests.vm.people import Person
