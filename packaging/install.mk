@@ -36,7 +36,7 @@ install:
 	$(INSTALL) -m 0644 $(FILES)/tmpfiles.conf $(DESTDIR)$(TMPFILES)/pyhome.conf
 	$(INSTALL) -m 0644 $(FILES)/pyhome.conf $(DESTDIR)$(SYSCONFDIR)/pyhome.conf
 	for page in $(MANUALS); do $(INSTALL) -m 0644 "$$page" "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit 1; done
-	for page in README.md docs/design.md docs/threat-model.md docs/troubleshooting.md; do \
+	for page in README.md docs/design.md docs/formats.md docs/threat-model.md docs/troubleshooting.md; do \
 	  $(INSTALL) -m 0644 "$$page" "$(DESTDIR)$(DOCDIR)/$${page##*/}" || exit 1; done
 ifneq ($(PAM_CONFIGS),)
 	$(INSTALL) -m 0644 packaging/debian/pam-configs/pyhome $(DESTDIR)$(PREFIX)/share/pam-configs/pyhome

@@ -26,6 +26,7 @@ EXPECTED = {
     "usr/lib/tmpfiles.d/pyhome.conf": 0o644,
     "usr/share/doc/pyhome/README.md": 0o644,
     "usr/share/doc/pyhome/design.md": 0o644,
+    "usr/share/doc/pyhome/formats.md": 0o644,
     "usr/share/doc/pyhome/threat-model.md": 0o644,
     "usr/share/doc/pyhome/troubleshooting.md": 0o644,
     "usr/share/man/man1/pyhome.1": 0o644,
