@@ -25,8 +25,8 @@ OWN_NAMESPACE = (
 )  # fmt: skip
 
 
-#: Settings that make sense on the PAM line of one service only.
-LINE_ONLY = {"ssh_unlock"}
+#: Fields that are no lines of the file: one setting for the PAM line of sshd only, and what comes with the value of another.
+NO_LINES = {"ssh_unlock", "locked_wait", "unknown"}
 
 
 def profile_lines() -> dict[str, str]:
@@ -56,7 +56,7 @@ def test_configuration_file_shows_every_setting_at_its_default() -> None:
     shown = [line[1:] for line in lines if re.match(r"#[a-z_]+( = |$)", line)]
     assert not [line for line in lines if line and not line.startswith("#")]
     tokens = [re.sub(r"\s*=\s*", "=", line, count=1).encode() for line in shown]
-    assert {token.partition(b"=")[0].decode() for token in tokens} == set(Settings._fields) - LINE_ONLY - {"unknown"}
+    assert {token.partition(b"=")[0].decode() for token in tokens} == set(Settings._fields) - NO_LINES
     assert parse_tokens(token for token in tokens if b"=" in token) == Settings()
 
 
