@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "policy": _BACKENDS,
     "host": _POLICY,
     "admin": _POLICY,
-    "cli": _POLICY | {"admin"},
+    "cli": _POLICY | {"admin", "sshd"},
     "sshd": _POLICY | {"admin"},
     "shell_stub": {"formats"},
 }
@@ -38,7 +38,7 @@ SLOW = {
 }  # fmt: skip
 #: pyhomed starts once, not at a login.
 NOT_AT_LOGIN = {Path("pam_pyhome/host/pyhomed.py"), Path("pam_pyhome/host/broker.py")}
-PURE = {"__future__", "hashlib", "struct"}
+PURE = {"__future__", "binascii", "hashlib", "struct"}
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint"}
 KERNEL_ONLY = {"ctypes", "_ctypes", "cffi"}
 BARE = {"sshd", "shell_stub", "packaging"}
