@@ -1,6 +1,6 @@
 """Process 1 of a test machine: makes the mounts, then keeps the system log and reaps orphans until its standard input ends.
 
-Run as `unshare --mount --pid --fork … python3 machine_init.py BASE LOCALTIME_BIND...`; prints one line when the machine is ready.
+Run as `unshare --mount --pid --fork … python3 machine_init.py BASE SHARED...`; prints one line when the machine is ready.
 """
 
 from __future__ import annotations
