@@ -94,3 +94,15 @@ class StorageError(PyhomeError):
         super().__init__(f"{what}: {reason}")
         self.what = what
         self.reason = reason
+
+
+class SshdError(PyhomeError):
+    """sshd's configuration is not usable, or would not do what is needed: `what` (a file, a line, a keyword) and the `reason`."""
+
+    exit_code = 18
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason

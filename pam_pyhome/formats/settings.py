@@ -7,7 +7,14 @@ from pam_pyhome.record import Record
 SKIP_SERVICES = ("cron", "crond", "atd", "sudo", "sudo-i", "systemd-user")
 _FLAGS = {"authenticate": "authenticate", "debug": "debug", "ssh-unlock": "ssh_unlock"}
 _IGNORED = {"unwrap"}
-_CHOICES = {"keyring": ("session", "user", "none"), "jobs": ("run", "refuse"), "locked_command": ("fail", "plain")}
+_LISTS = {"skip_services", "sshd_sync_off"}
+_CHOICES = {
+    "keyring": ("session", "user", "none"),
+    "jobs": ("run", "refuse"),
+    "locked_command": ("fail", "plain"),
+    "sshd_sync": ("yes", "no"),
+    "sshd_users": ("all", "encrypted"),
+}
 _LONGEST_WAIT = 24 * 3600
 
 TYPE_CHECKING = False
@@ -18,7 +25,8 @@ if TYPE_CHECKING:
 class Settings(Record):
     """What an administrator can choose. `unknown` holds the tokens that mean nothing here, fit to be logged.
 
-    `locked_command` is ``fail``, ``plain`` or ``wait``, the last for `locked_wait` seconds.
+    `locked_command` is ``fail``, ``plain`` or ``wait``, the last for `locked_wait` seconds. Of the users that `sshd_users`
+    names, those in `sshd_sync_off`, or with `sshd_sync` ``no`` all, do not get their own keys into the layout for sshd.
     """
 
     authenticate: bool = False
@@ -29,6 +37,9 @@ class Settings(Record):
     jobs: str = "run"
     locked_command: str = "fail"
     locked_wait: int = 0
+    sshd_sync: str = "yes"
+    sshd_sync_off: tuple[str, ...] = ()
+    sshd_users: str = "all"
     unknown: tuple[str, ...] = ()
 
 
@@ -51,7 +62,7 @@ def _parse_token(text: str) -> dict[str, bool | int | str | tuple[str, ...]] | N
     name, equals, value = text.partition("=")
     if not equals:
         return {_FLAGS[name]: True} if name in _FLAGS else {} if name in _IGNORED else None
-    if name == "skip_services":
+    if name in _LISTS:
         return {name: tuple(value.replace(",", " ").split())}
     if name == "locked_command" and value.startswith("wait:"):
         return _parse_wait(value.removeprefix("wait:"))

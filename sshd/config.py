@@ -1,0 +1,257 @@
+"""sshd_config(5) as far as the layout needs it: which AuthorizedKeysFile applies where, and the drop-in that goes before. Pure.
+
+For each keyword sshd keeps the first value; those in Match blocks that apply go before those outside, whatever their order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pam_pyhome.errors import SshdError
+from pam_pyhome.sshd.layout import TEMPLATES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+MAIN = "/etc/ssh/sshd_config"
+# Before "0-" come "!" to ",", which nobody uses: not even "00-" goes before.
+DROP_IN = "/etc/ssh/sshd_config.d/0-pyhome.conf"
+DEFAULT_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
+UNLOCK_METHODS = "publickey,keyboard-interactive:pam"
+_WITHOUT_KEY = (
+    ("passwordauthentication", "yes", "password"),
+    ("kbdinteractiveauthentication", "yes", "keyboard-interactive:pam"),
+    ("gssapiauthentication", "no", "gssapi-with-mic"),
+    ("hostbasedauthentication", "no", "hostbased"),
+)
+_DEPTH_MAX = 16
+_BLANK = " \t\f\r"
+
+HEADER = """\
+# Written by "pyhome sshd apply"; "pyhome sshd revert" takes it back. Changes made here are lost.
+# The first value counts, so this file must come before all others that set the same.
+"""
+
+
+class Directive(NamedTuple):
+    """One line: where it is, its keyword in lower case, its arguments, and the Match lines that it depends on, outermost first."""
+
+    path: str
+    line: int
+    keyword: str
+    arguments: tuple[str, ...]
+    match: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """File and line number."""
+        return f"{self.path}:{self.line}"
+
+
+def parse(text: str, path: str, include: Callable[[str], Iterable[tuple[str, str]]]) -> list[Directive]:
+    """All directives of `text`, those of included files in their places. `include` gives paths and texts for a pattern.
+
+    SshdError for a line that cannot be understood.
+    """
+    return list(_parse(text, path, include, (), 0))
+
+
+def _parse(
+    text: str, path: str, include: Callable[[str], Iterable[tuple[str, str]]], outer: tuple[str, ...], depth: int
+) -> Iterator[Directive]:
+    if depth > _DEPTH_MAX:
+        raise SshdError(path, "files include each other without end")
+    match = outer
+    for number, line in enumerate(text.split("\n"), 1):
+        keyword, rest = _keyword(line)
+        if not keyword:
+            continue
+        directive = Directive(path, number, keyword, tuple(words(rest, f"{path}:{number}")), match)
+        if keyword == "match":
+            match = (*outer, rest)
+        yield directive
+        if keyword == "include":
+            for pattern in directive.arguments:
+                for inner, content in include(pattern):
+                    yield from _parse(content, inner, include, match, depth + 1)
+
+
+def _keyword(line: str) -> tuple[str, str]:
+    """The keyword in lower case and the rest; both empty for a comment. Blanks, or one equals sign, stand between."""
+    line = line.strip(_BLANK)
+    if line.startswith("#"):
+        return "", ""
+    end = next((at for at, char in enumerate(line) if char in _BLANK + "="), len(line))
+    rest = line[end:].lstrip(_BLANK)
+    rest = rest[1:].lstrip(_BLANK) if rest.startswith("=") else rest
+    return line[:end].strip('"').lower(), rest
+
+
+def words(rest: str, place: str) -> Iterator[str]:
+    """The arguments of a line: words, or text in quotation marks, up to a comment. SshdError for an open quotation."""
+    word: list[str] | None = None
+    quote = ""
+    at = 0
+    while at < len(rest):
+        char = rest[at]
+        at += 1
+        if char == "\\" and rest[at : at + 1] in {'"', "'", "\\", *([] if quote else [" "])}:
+            word = [*(word or ()), rest[at]]
+            at += 1
+        elif quote:
+            quote, word = ("", word) if char == quote else (quote, [*(word or ()), char])
+        elif char in "\"'":
+            quote, word = char, word or []
+        elif char in _BLANK or (char == "#" and word is None):
+            if word is not None:
+                yield "".join(word)
+            if char == "#":
+                return
+            word = None
+        else:
+            word = [*(word or ()), char]
+    if quote:
+        raise SshdError(place, "a quotation mark is not closed")
+    if word is not None:
+        yield "".join(word)
+
+
+def quoted(word: str) -> str:
+    """A word as `words` reads it."""
+    if word and not set(word) & set(" \t\"'\\#"):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# What applies where
+
+
+class Block(NamedTuple):
+    """The files that sshd reads keys from: outside all Match blocks (`match` is empty) or in one; `place` says who sets it."""
+
+    match: str
+    files: tuple[str, ...]
+    place: str
+
+
+def key_files(directives: Iterable[Directive]) -> list[Block]:
+    """Each AuthorizedKeysFile that can apply, those in Match blocks in their order, then the one outside.
+
+    SshdError where Match blocks are nested by Include.
+    """
+    blocks: list[Block] = []
+    outside = Block("", DEFAULT_FILES, "the default")
+    seen_outside = False
+    for each in directives:
+        if each.keyword != "authorizedkeysfile":
+            continue
+        if len(each.match) > 1:
+            raise SshdError(each.place, "AuthorizedKeysFile is set in a Match block inside another")
+        if each.match:
+            blocks.append(Block(each.match[0], each.arguments, each.place))
+        elif not seen_outside:
+            outside, seen_outside = Block("", each.arguments, each.place), True
+    return [*blocks, outside]
+
+
+def in_home(file: str) -> bool:
+    """Whether a file of AuthorizedKeysFile lies in the home."""
+    if file.startswith("%h"):
+        return file.startswith("%h/")
+    return file != "none" and (not file.startswith("/") or file.startswith("/home/%u/"))
+
+
+def home_files(files: Iterable[str]) -> tuple[str, ...]:
+    """Those files of AuthorizedKeysFile that lie in the home."""
+    return tuple(filter(in_home, files))
+
+
+def common_home_files(blocks: Iterable[Block]) -> tuple[str, ...] | None:
+    """The files in homes that keys come from, if they are the same for everybody who has any; None if they depend on the user.
+
+    SshdError if nobody has any, or if they depend on more than the user: one file per user cannot keep that apart.
+    """
+    sets = {home_files(block.files): block for block in blocks}
+    sets.pop((), None)
+    if not sets:
+        raise SshdError("AuthorizedKeysFile", "names no file in a home, so a locked home hides no keys from sshd")
+    if len(sets) == 1:
+        return next(iter(sets))
+    for block in blocks:
+        names = block.match.lower().split()[::2]
+        if not set(names) <= {"user", "group", "all"}:
+            reason = "reads other files in homes than elsewhere, and not by user only; one key file per user cannot do that"
+            raise SshdError(block.place, reason)
+    return None
+
+
+class Wanted(NamedTuple):
+    """What the drop-in is to say."""
+
+    template: str
+    blocks: tuple[Block, ...]
+    unlock_methods: str = ""
+
+
+def drop_in(wanted: Wanted) -> str:
+    """The text of the drop-in. Blocks without a file in the home keep what they have: there sshd never asked the home."""
+    lines = [HEADER]
+    concerned = [block for block in wanted.blocks if home_files(block.files)]
+    for block in concerned:
+        if not block.match:
+            lines.append(_files_line(wanted.template, block))
+    if wanted.unlock_methods:
+        lines.append("KbdInteractiveAuthentication yes\n")
+        lines.append(f"AuthenticationMethods {wanted.unlock_methods}\n")
+    # The first block that applies counts, so all of them come along, and in their order.
+    for block in wanted.blocks if any(block.match for block in concerned) else ():
+        if block.match:
+            line = _files_line(wanted.template if block in concerned else "", block)
+            lines.append(f"\n# As {block.place}\nMatch {block.match}\n    {line}")
+    return "".join(lines)
+
+
+def _files_line(template: str, block: Block) -> str:
+    files = dict.fromkeys([template, *block.files] if template else block.files)
+    return f"AuthorizedKeysFile {' '.join(map(quoted, files))}\n"
+
+
+def template_of(text: str) -> str | None:
+    """The layout that a drop-in puts first, None if it puts none."""
+    for each in parse(text, DROP_IN, lambda _pattern: ()):
+        if each.keyword == "authorizedkeysfile" and each.arguments[:1] and each.arguments[0] in TEMPLATES:
+            return each.arguments[0]
+    return None
+
+
+def effective(dump: str) -> dict[str, tuple[str, ...]]:
+    """The output of ``sshd -T``: the values of each keyword, as many as there are lines with it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in dump.splitlines():
+        keyword, _, value = line.partition(" ")
+        found[keyword] = (*found.get(keyword, ()), value)
+    return found
+
+
+def first_outside(directives: Iterable[Directive], keyword: str) -> Directive | None:
+    """The directive that gives a keyword its value where no Match block applies."""
+    return next((each for each in directives if each.keyword == keyword and not each.match), None)
+
+
+def unlock_methods(directives: Iterable[Directive]) -> str:
+    """The AuthenticationMethods under which a public key is followed by PAM; what could do without a key still can.
+
+    SshdError if the configuration asks for other combinations already, or if sshd does not use PAM.
+    """
+    known = list(directives)
+
+    def value(keyword: str, default: str) -> str:
+        found = first_outside(known, keyword)
+        return " ".join(found.arguments) if found else default
+
+    if (methods := value("authenticationmethods", "any")) != "any":
+        raise SshdError("AuthenticationMethods", f"is {methods} already, which is not to be replaced unasked")
+    if value("usepam", "no") != "yes":
+        raise SshdError("UsePAM", "is no, so that sshd would not ask for the home's password")
+    others = [method for keyword, default, method in _WITHOUT_KEY if value(keyword, default).lower() == "yes"]
+    return " ".join([UNLOCK_METHODS, *others])

@@ -1,0 +1,152 @@
+"""The layout of authorized keys outside the homes: from users and what is known of their keys to a tree of files. Pure.
+
+A key file of the layout has two parts. What stands above the line `MARKER` is the administrator's and never changed here. What
+stands below came from the user's own files, and is replaced by what they hold now whenever they can be read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pam_pyhome.formats.authorized_keys import parse_authorized_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+IN_DIRECTORY = "/etc/ssh/authorized_keys.d/%u"
+WITH_SUFFIX = "/etc/ssh/authorized_keys.%u"
+TEMPLATES = (IN_DIRECTORY, WITH_SUFFIX)
+
+# As sshd opens the files with the rights of the user, all must be able to read them, and nobody but root to change them.
+FILE_MODE = 0o644
+DIRECTORY_MODE = 0o755
+NAME_BYTES_MAX = 255
+
+MARKER = (
+    b"# The lines below come from the user's own files; \"pyhome sshd sync\" replaces them. Keys of other origin go above.\n"
+)
+
+
+class User(NamedTuple):
+    """A user as the password database knows them."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+class Source(NamedTuple):
+    """One of the user's own files and its content."""
+
+    path: str
+    content: bytes
+
+
+class Keys(NamedTuple):
+    """What is known of a user's keys.
+
+    `held` is the present content of the user's file in the layout; `own` the user's own files, None if they cannot be seen
+    now; `complete` says that there are no others. A locked home may show some, which are added and replace nothing.
+    """
+
+    held: bytes = b""
+    own: tuple[Source, ...] | None = None
+    complete: bool = True
+
+
+class Entry(NamedTuple):
+    """A path of the tree with its owner, group and mode; the content of a file, None for a directory."""
+
+    path: str
+    uid: int
+    gid: int
+    mode: int
+    content: bytes | None
+
+
+class Problem(NamedTuple):
+    """Something that an administrator should know: the file, the line in it (0: the file as such), and what is wrong."""
+
+    path: str
+    line: int
+    reason: str
+
+
+class Tree(NamedTuple):
+    """The layout: its entries, directories first, and what is wrong with what it was made from."""
+
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...]
+
+
+def directory_of(template: str) -> str | None:
+    """The directory that a template of the layout has for itself, None if its files lie among others."""
+    return template.removesuffix("/%u") if template.endswith("/%u") else None
+
+
+def path_of(template: str, name: str) -> str | None:
+    """Where the keys of user `name` are, or None if no file can be named like that, or only one somewhere else."""
+    before, _, after = template.rpartition("/")
+    file_name = after.replace("%u", name)
+    harmless = name.isprintable() and "/" not in name and file_name not in {"", ".", ".."} and not file_name.startswith(".")
+    return f"{before}/{file_name}" if harmless and name and len(file_name.encode()) <= NAME_BYTES_MAX else None
+
+
+def build(template: str, users: Iterable[tuple[User, Keys]]) -> Tree:
+    """The whole tree. Users without keys have no file in it."""
+    directory = directory_of(template)
+    entries = [Entry(directory, 0, 0, DIRECTORY_MODE, None)] if directory is not None else []
+    problems: list[Problem] = []
+    for user, keys in users:
+        path = path_of(template, user.name)
+        if path is None:
+            problems.append(Problem(user.home, 0, f"user name {user.name!r} cannot be the name of a key file"))
+            continue
+        content, found = merge(path, keys)
+        problems += found
+        if content:
+            entries.append(Entry(path, 0, 0, FILE_MODE, content))
+    return Tree(tuple(entries), tuple(problems))
+
+
+def merge(path: str, keys: Keys) -> tuple[bytes, list[Problem]]:
+    """The content that the user's file at `path` should have, and the bad lines that were met on the way."""
+    foreign, own = split(keys.held)
+    problems = list(_bad_lines(path, foreign))
+    if keys.own is not None:
+        parsed = [(source.path, parse_authorized_keys(source.content)) for source in keys.own]
+        problems += [Problem(where, bad.number, bad.reason) for where, file in parsed for bad in file.bad]
+        kept = [_ended(file.kept) for _, file in parsed if file.keys]
+        own = b"".join(kept) if keys.complete else own + _missing(own, b"".join(kept))
+    if not own:
+        return foreign, problems
+    return _ended(foreign) + MARKER + own, problems
+
+
+def split(held: bytes) -> tuple[bytes, bytes]:
+    """The administrator's part of a file of the layout, and the user's. Only the first marker divides: users may write more."""
+    if held.startswith(MARKER):
+        return b"", held.removeprefix(MARKER)
+    foreign, marker, own = held.partition(b"\n" + MARKER)
+    return (foreign + b"\n", own) if marker else (held, b"")
+
+
+def _bad_lines(path: str, foreign: bytes) -> Iterator[Problem]:
+    """The administrator's bad lines stay where they are."""
+    for bad in parse_authorized_keys(foreign).bad if foreign else ():
+        yield Problem(path, bad.number, bad.reason)
+
+
+def _missing(present: bytes, found: bytes) -> bytes:
+    """The lines with keys of `found` that `present` has not got."""
+    known = {(key.options, key.blob) for key in parse_authorized_keys(present).keys}
+    lines = found.splitlines(keepends=True) if found else []
+    return b"".join(
+        line for line in lines for key in parse_authorized_keys(line).keys if (key.options, key.blob) not in known
+    )
+
+
+def _ended(content: bytes) -> bytes:
+    """`content` with an LF at the end of its last line."""
+    return content if not content or content.endswith(b"\n") else content + b"\n"
