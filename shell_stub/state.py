@@ -1,0 +1,73 @@
+"""How the home is, found out cheaply and without asking the daemon."""
+
+from __future__ import annotations
+
+import os
+
+from pam_pyhome.formats.mountinfo import parse_mountinfo
+from pam_pyhome.shell_stub.decide import LOCKED, OPEN, PLAIN
+
+MOUNTINFO = "/proc/self/mountinfo"
+SHARED = b"/home/.ecryptfs"
+_MARK = b" - ecryptfs "
+
+
+def home_state(name: bytes, home: bytes) -> str:
+    """PLAIN, LOCKED or OPEN. OSError if the mounts cannot be read."""
+    real = os.path.realpath(home)
+    if is_open(real):
+        return OPEN
+    return LOCKED if _is_locked(name, real) else PLAIN
+
+
+def is_open(real_home: bytes) -> bool:
+    """Whether an eCryptfs file system is mounted exactly there; the path must have no link in it."""
+    with open(MOUNTINFO, "rb", buffering=0) as file:
+        data = file.readall()
+    lines = [line for line in data.splitlines(keepends=True) if _MARK in line]
+    return any(mount.mountpoint == real_home and mount.fstype == "ecryptfs" for mount in parse_mountinfo(b"".join(lines)))
+
+
+def _is_locked(name: bytes, home: bytes) -> bool:
+    """Whether the home, and not just a directory in it, is to be opened: by its key file, or by the ciphertext alone.
+
+    Where key files were deleted or damaged, the broker may know better, so it is asked.
+    """
+    shared = SHARED + b"/" + name
+    places = [place for place in (home, shared) if os.path.isdir(place + b"/.ecryptfs")]
+    mountpoint = _configured_mountpoint(places[0]) if places else None
+    if mountpoint is not None and os.path.realpath(mountpoint) != home:
+        return False
+    if mountpoint is not None and os.path.lexists(places[0] + b"/.ecryptfs/wrapped-passphrase"):
+        return True
+    return os.path.isdir(shared + b"/.Private")
+
+
+def _configured_mountpoint(place: bytes) -> bytes | None:
+    """What ``Private.mnt`` says, or None if it does not say it."""
+    from pam_pyhome.errors import FormatError  # noqa: PLC0415 - what follows is not needed for an open home
+    from pam_pyhome.formats.ecryptfs_layout import MOUNTPOINT, PATH_MAX, parse_mountpoint  # noqa: PLC0415 - as above
+
+    data = read_small(place + b"/.ecryptfs/" + MOUNTPOINT.encode(), PATH_MAX + 1)
+    try:
+        return parse_mountpoint(data) if data is not None else None
+    except FormatError:
+        return None
+
+
+def read_small(path: bytes, limit: int, *, of_root: bool = False) -> bytes | None:
+    """The content of a regular file, or None if there is none, it is larger than `limit`, or it must not be believed.
+
+    `of_root`: it must belong to root, and nobody else may be able to write it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(fd, "rb", buffering=0) as file:
+        status = os.fstat(fd)
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > limit:
+            return None
+        if of_root and (status.st_uid != 0 or status.st_mode & 0o022):
+            return None
+        return file.readall()
