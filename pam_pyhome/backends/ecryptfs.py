@@ -1,8 +1,11 @@
-"""eCryptfs homes as ecryptfs-utils makes them: `ecryptfs-migrate-home`, `ecryptfs-setup-private`, `adduser --encrypt-home`."""
+"""eCryptfs homes as ecryptfs-utils makes them: `ecryptfs-migrate-home`, `ecryptfs-setup-private`, `adduser --encrypt-home`.
+
+What derives keys is imported only where keys are derived: a phase that mounts or locks starts sooner without it.
+"""
 
 from __future__ import annotations
 
-from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, ecryptfs_unlock
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store
 from pam_pyhome.backends.base import Wishes
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
@@ -46,6 +49,8 @@ class EcryptfsBackend:
 
     def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
         """Unwrap, verify against `Private.sig`, derive."""
+        from pam_pyhome.backends import ecryptfs_unlock
+
         return ecryptfs_unlock.unlock(account, password, exact=exact, rewrap=rewrap, backend=self.name)
 
     def mounted(self, account: Account) -> OpenRecord | None:
@@ -65,7 +70,7 @@ class EcryptfsBackend:
         try:
             present = ecryptfs_store.read(account, layout.WRAPPED)
         except (OSError, UnsafeFileError):
-            present = ecryptfs_unlock.MISSING
+            present = ecryptfs_store.MISSING
         if present != change.expected:
             return False
         if present:
@@ -88,7 +93,7 @@ class EcryptfsBackend:
     def _check(self, name: str, content: bytes, opened: OpenedHome) -> None:
         """FormatError for a file that does not parse, or names other keys than the home was opened with."""
         parsed = _PARSERS[name](content)
-        if name == layout.SIGNATURES and parsed != ecryptfs_unlock.signatures_of(opened):
+        if name == layout.SIGNATURES and parsed != ecryptfs_mount.signatures_of(opened):
             raise FormatError(name, "names other keys than those of the home")
 
     def _put_back(self, account: Account, name: str) -> None:
@@ -99,6 +104,8 @@ class EcryptfsBackend:
 
     def reserve(self, account: Account, old: bytes) -> None:
         """Room for the largest wrapped passphrase; and the copy of the present one is made already."""
+        from pam_pyhome.backends import ecryptfs_unlock
+
         live, _ = ecryptfs_unlock.read_live(account)
         ecryptfs_unlock.keep_good(account, live, old)
         ecryptfs_store.recreate_config(account)
@@ -106,4 +113,6 @@ class EcryptfsBackend:
 
     def change_password(self, account: Account, old: bytes, new: bytes) -> None:
         """Wrap the same mount passphrase with the new password."""
+        from pam_pyhome.backends import ecryptfs_unlock
+
         ecryptfs_unlock.change_password(account, old, new)

@@ -6,7 +6,6 @@ import errno
 import os
 
 from pam_pyhome.backends import ecryptfs_store as store
-from pam_pyhome.backends.ecryptfs_unlock import signatures_of
 from pam_pyhome.errors import FormatError, HomeBusyError, StorageError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.mountinfo import parse_mountinfo
@@ -18,6 +17,7 @@ from pam_pyhome.kernel.process import real_user, rights_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.formats.ecryptfs_layout import Signatures
     from pam_pyhome.formats.mountinfo import Mount
     from pam_pyhome.formats.opened import OpenedHome
 
@@ -79,6 +79,12 @@ def attach(account: Account, opened: OpenedHome) -> OpenRecord:
     if record is None:
         raise StorageError(f"mounting {lower}", "the kernel took it, but does not show it")
     return record
+
+
+def signatures_of(opened: OpenedHome) -> Signatures:
+    """The signatures that `Private.sig` of an opened home has."""
+    names = [signature for signature, _ in opened.keys]
+    return layout.Signatures(names[-1], names[0] if len(names) > 1 else None)
 
 
 def _reason(error: OSError) -> str:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Keys = tuple[tuple[str, bytes], ...]
 
-MISSING = b""
-
 
 class _Attempt(Record):
     """What one key file gave: the mount passphrase, the kernel keys, and whether the file is of the weak version 1."""
@@ -63,9 +61,9 @@ def read_live(account: Account) -> tuple[bytes, FormatError | UnsafeFileError | 
         content = store.read(account, layout.WRAPPED)
         parse_wrapped(content)
     except OSError as error:
-        return MISSING, store.explain(error)
+        return store.MISSING, store.explain(error)
     except UnsafeFileError as error:
-        return MISSING, error
+        return store.MISSING, error
     except FormatError as error:
         return content, error
     return content, None
@@ -91,12 +89,6 @@ def read_signatures(account: Account) -> tuple[Signatures, ...]:
     if not found:
         raise StorageError(layout.SIGNATURES, trouble)
     return tuple(dict.fromkeys(found))
-
-
-def signatures_of(opened: OpenedHome) -> Signatures:
-    """The signatures that `Private.sig` of an opened home has."""
-    names = [signature for signature, _ in opened.keys]
-    return layout.Signatures(names[-1], names[0] if len(names) > 1 else None)
 
 
 def _salts(account: Account) -> tuple[bytes, ...]:
@@ -179,7 +171,7 @@ def change_password(account: Account, old: bytes, new: bytes) -> None:
 
 def keep_good(account: Account, content: bytes, old: bytes) -> None:
     """Keep a file that is to be replaced: as the good copy if `old` opens it, else only as the previous one."""
-    if content in (MISSING, store.read_kept(account, layout.WRAPPED)):
+    if content in (store.MISSING, store.read_kept(account, layout.WRAPPED)):
         return
     try:
         _try(content, old, read_signatures(account), _salts(account))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import FormatError, PyhomeError, WrongPassphraseError
+from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.policy import handover, messages
+from pam_pyhome.policy.telling import report, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.opened import OpenedHome
     from pam_pyhome.policy.handle import Handle
 
-TOLD = "told"
 _WRONG_DELAY_MICROSECONDS = 2_000_000
 
 
@@ -49,13 +49,13 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes) -> OpenedHom
     old = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.ask_old(user))
     # sshd's password method answers every prompt with the password that was typed before: that is no conversation.
     if old is None or old == password:
-        _tell(pamh, messages.cannot_ask(user))
+        tell(pamh, messages.cannot_ask(user))
         return None
     try:
         return backend.unlock(pamh.account, old, exact=False, rewrap=password)
     except WrongPassphraseError:
         pamh.log_warning("the old password that was given does not open the home either")
-        _tell(pamh, messages.old_wrong(user))
+        tell(pamh, messages.old_wrong(user))
     except (PyhomeError, OSError) as error:
         report(pamh, error)
     return None
@@ -70,7 +70,7 @@ def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
         return backend.unlock(pamh.account, passphrase, exact=False)
     except WrongPassphraseError:
         pamh.log_warning("the passphrase that was given does not open the home")
-        _tell(pamh, messages.own_passphrase_wrong(pamh.account.name))
+        tell(pamh, messages.own_passphrase_wrong(pamh.account.name))
     except (PyhomeError, OSError) as error:
         report(pamh, error)
     return None
@@ -127,17 +127,3 @@ def _password_to_verify(pamh: Handle, *, own: bool) -> bytes | None:
         if password is not None:
             pamh.authtok = password
     return password
-
-
-def _tell(pamh: Handle, sentence: str) -> None:
-    """Tell the user, and remember that the session phase need not say it again."""
-    pamh.tell(sentence)
-    pamh.set_data(TOLD, b"1")
-
-
-def report(pamh: Handle, error: Exception) -> None:
-    """Details to the log, a sentence to the user unless there was one already."""
-    pamh.log_error(f"the home is not usable: {error}")
-    if pamh.get_data(TOLD) is None:
-        user = pamh.account.name
-        _tell(pamh, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user))

@@ -6,7 +6,7 @@ from pam_pyhome.backends import registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.opened import parse_opened
 from pam_pyhome.policy import handover, messages
-from pam_pyhome.policy.login import TOLD, report
+from pam_pyhome.policy.telling import report, was_told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> bool:
         backend.change_password(pamh.account, old, new)
     except (PyhomeError, OSError) as error:
         pamh.log_error(f"the login password was changed, the home's was not: {error}")
-        if pamh.get_data(TOLD) is None:
+        if not was_told(pamh):
             pamh.tell(messages.rewrap_failed(pamh.account.name))
         return False
     pamh.log_notice("the home opens with the new password")

@@ -10,7 +10,7 @@ from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.kernel.process import join_first_mount_namespace, real_user
 from pam_pyhome.policy import handover, locking, messages
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
-from pam_pyhome.policy.login import TOLD
+from pam_pyhome.policy.telling import was_told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome) -> None:
 
 def _say_locked(pamh: Handle, backend: Backend) -> None:
     """Tell a session without a key that it starts without the home, unless its owner wants that or knows it."""
-    if backend.wishes(pamh.account).open_at_login and pamh.get_data(TOLD) is None:
+    if backend.wishes(pamh.account).open_at_login and not was_told(pamh):
         pamh.log_notice("the session starts with the home locked: no password was seen that could open it")
         pamh.tell(messages.locked(pamh.account.name))
 

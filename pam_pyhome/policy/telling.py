@@ -1,0 +1,31 @@
+"""Telling: one sentence to the user, the details to the log, and nothing twice."""
+
+from __future__ import annotations
+
+from pam_pyhome.errors import FormatError
+from pam_pyhome.policy import messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.policy.handle import Handle
+
+_TOLD = "told"
+
+
+def tell(pamh: Handle, sentence: str) -> None:
+    """Tell the user, and remember that later phases of this login need not say it again."""
+    pamh.tell(sentence)
+    pamh.set_data(_TOLD, b"1")
+
+
+def was_told(pamh: Handle) -> bool:
+    """Whether the user knows already that something is wrong with the home."""
+    return pamh.get_data(_TOLD) is not None
+
+
+def report(pamh: Handle, error: Exception) -> None:
+    """Details to the log, a sentence to the user unless there was one already."""
+    pamh.log_error(f"the home is not usable: {error}")
+    if not was_told(pamh):
+        user = pamh.account.name
+        tell(pamh, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user))
