@@ -61,13 +61,17 @@ def read_small(path: bytes, limit: int, *, of_root: bool = False) -> bytes | Non
     `of_root`: it must belong to root, and nobody else may be able to write it.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(path, "rb", buffering=0, opener=_open_gently) as file:
+            status = os.fstat(file.fileno())
+            if status.st_mode & 0o170000 != 0o100000 or status.st_size > limit:
+                return None
+            if of_root and (status.st_uid != 0 or status.st_mode & 0o022):
+                return None
+            return file.readall()
     except OSError:
         return None
-    with open(fd, "rb", buffering=0) as file:
-        status = os.fstat(fd)
-        if status.st_mode & 0o170000 != 0o100000 or status.st_size > limit:
-            return None
-        if of_root and (status.st_uid != 0 or status.st_mode & 0o022):
-            return None
-        return file.readall()
+
+
+def _open_gently(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
