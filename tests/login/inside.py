@@ -1,0 +1,77 @@
+"""Runs inside a test machine as root: does with ada's home what a line of its standard input asks for, and prints what came of it.
+
+Lines are ``VERB`` and hexadecimal arguments; the answer is ``ok``, a value, or the name of the error.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+sys.path.insert(0, "/usr/lib/pyhome")
+
+from pam_pyhome.backends import ecryptfs_mount
+from pam_pyhome.backends.base import Account
+from pam_pyhome.backends.ecryptfs import EcryptfsBackend
+from pam_pyhome.errors import PyhomeError
+
+ADA = Account("ada", 61001, 61001, "/home/ada")
+BACKEND = EcryptfsBackend()
+
+
+def unlock(password: bytes) -> str:
+    """Open the home as a login does, which any good copy may serve."""
+    BACKEND.unlock(ADA, password, exact=False)
+    return "ok"
+
+
+def verify(password: bytes) -> str:
+    """Open the home where nobody else verifies the password."""
+    BACKEND.unlock(ADA, password, exact=True)
+    return "ok"
+
+
+def settle(password: bytes, new: bytes | None = None) -> str:
+    """What a login does to the key files once the mount has proved them: `rewritten`, `kept` or `changed meanwhile`."""
+    opened = BACKEND.unlock(ADA, password, exact=False, rewrap=new)
+    if opened.rewrite is not None and not BACKEND.rewrite(ADA, opened.rewrite):
+        return "changed meanwhile"
+    BACKEND.remember(ADA, opened)
+    return "kept" if opened.rewrite is None else "rewritten"
+
+
+def mountpoint() -> str:
+    """Where the home would be mounted."""
+    return ecryptfs_mount.mountpoint(ADA).decode()
+
+
+def keys(password: bytes) -> str:
+    """The signatures that the home would be mounted with."""
+    opened = BACKEND.unlock(ADA, password, exact=False)
+    return str(ecryptfs_mount.signatures_of(opened))
+
+
+VERBS: dict[str, Callable[..., str]] = {
+    "unlock": unlock,
+    "verify": verify,
+    "settle": settle,
+    "mountpoint": mountpoint,
+    "keys": keys,
+}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        verb, *arguments = line.split()
+        try:
+            answer = VERBS[verb](*map(bytes.fromhex, arguments))
+        except (PyhomeError, OSError) as error:
+            answer = type(error).__name__
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()
