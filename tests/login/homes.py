@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pam_pyhome.formats.ecryptfs_key import wrapping_passphrase
+from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT, derive_key, wrapping_passphrase
 from tests.pam.harness import REPOSITORY, Machine
 
 if TYPE_CHECKING:
@@ -157,6 +157,13 @@ def wrap(path: Path, password: bytes, passphrase: bytes = MOUNT_PASSPHRASE) -> N
     assert done.returncode == 0, done
     owner = path.parent.stat()
     os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def version_1(password: bytes) -> bytes:
+    """A key file as ecryptfs-utils wrote it until 2014. No tool does so any more; `openssl` is the cipher."""
+    key = derive_key(password, SALT_DEFAULT)
+    command = ["openssl", "enc", "-aes-128-ecb", "-nopad", "-K", key.key[:16].hex()]
+    return key.signature.encode() + subprocess.run(command, input=MOUNT_PASSPHRASE, capture_output=True, check=True).stdout
 
 
 def unwrap(path: Path, password: bytes) -> bytes | None:
