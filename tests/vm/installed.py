@@ -48,8 +48,9 @@ def set_setting(vm: VM, *lines: str) -> Iterator[None]:
 def sshd_setting(vm: VM, *lines: str) -> Iterator[None]:
     """Let sshd be configured with these lines besides Debian's."""
     vm.write("/etc/ssh/sshd_config.d/00-test.conf", "\n".join([*lines, ""]))
-    vm.run("systemctl reload ssh")
+    # A restart returns when sshd listens again, a reload before; sessions survive both.
+    vm.run("systemctl restart ssh")
     try:
         yield
     finally:
-        vm.run("rm /etc/ssh/sshd_config.d/00-test.conf; systemctl reload ssh")
+        vm.run("rm /etc/ssh/sshd_config.d/00-test.conf; systemctl restart ssh")

@@ -93,6 +93,26 @@ def test_b7_at_on_a_locked_home(vm: VM, ada: Person, cursor: str, jobs: str) -> 
     assert not ada.is_open()
 
 
+def test_b7_a_system_service_of_the_user_on_a_locked_home(vm: VM, ada: Person) -> None:
+    said = vm.out(f"systemd-run --quiet --pipe --wait --uid={ada.name} -p WorkingDirectory=~ sh -c 'echo $HOME; pwd; ls -A'")
+    assert said.splitlines()[:2] == [ada.home, ada.home]
+    assert "letter" not in said
+    assert not ada.is_open()
+
+
+def test_b7_a_lingering_user_manager_started_at_boot(vm: VM, ada: Person) -> None:
+    """The manager is there before the home; the first login opens it all the same, and the last logout closes it."""
+    vm.run(f"loginctl enable-linger {ada.name}")
+    vm.reboot()
+    vm.wait_until(f"systemctl is-active user@{ada.uid}.service")
+    assert not ada.is_open()
+    with shell.ssh(vm, ada.name, ada.password) as session:
+        assert session.do("cat letter") == people.LETTER
+        assert session.do("systemd-run --user --quiet --pipe --wait sh -c 'cd && cat letter'") == people.LETTER
+        session.logout()
+    ada.wait_until_locked()
+
+
 def test_b11_roots_su_asks_nothing_and_says_that_the_home_is_locked(vm: VM, ada: Person) -> None:
     done = vm.run(f"su -l {ada.name} -c 'pwd; ls -A' < /dev/null")
     said = (done.out + done.err).splitlines()
