@@ -17,6 +17,7 @@ MAIN = "/etc/ssh/sshd_config"
 # Before "0-" come "!" to ",", which nobody uses: not even "00-" goes before.
 DROP_IN = "/etc/ssh/sshd_config.d/0-pyhome.conf"
 DEFAULT_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
+DEFAULT_PLACE = "the default"
 UNLOCK_METHODS = "publickey,keyboard-interactive:pam"
 _WITHOUT_KEY = (
     ("passwordauthentication", "yes", "password"),
@@ -24,6 +25,10 @@ _WITHOUT_KEY = (
     ("gssapiauthentication", "no", "gssapi-with-mic"),
     ("hostbasedauthentication", "no", "hostbased"),
 )
+_SYNONYMS = {
+    "challengeresponseauthentication": "kbdinteractiveauthentication",
+    "skeyauthentication": "kbdinteractiveauthentication",
+}
 _DEPTH_MAX = 16
 _BLANK = " \t\f\r"
 
@@ -84,7 +89,8 @@ def _keyword(line: str) -> tuple[str, str]:
     end = next((at for at, char in enumerate(line) if char in _BLANK + "="), len(line))
     rest = line[end:].lstrip(_BLANK)
     rest = rest[1:].lstrip(_BLANK) if rest.startswith("=") else rest
-    return line[:end].strip('"').lower(), rest
+    keyword = line[:end].strip('"').lower()
+    return _SYNONYMS.get(keyword, keyword), rest
 
 
 def words(rest: str, place: str) -> Iterator[str]:
@@ -140,7 +146,7 @@ def key_files(directives: Iterable[Directive]) -> list[Block]:
     SshdError where Match blocks are nested by Include.
     """
     blocks: list[Block] = []
-    outside = Block("", DEFAULT_FILES, "the default")
+    outside = Block("", DEFAULT_FILES, DEFAULT_PLACE)
     seen_outside = False
     for each in directives:
         if each.keyword != "authorizedkeysfile":
@@ -197,9 +203,7 @@ def drop_in(wanted: Wanted) -> str:
     """The text of the drop-in. Blocks without a file in the home keep what they have: there sshd never asked the home."""
     lines = [HEADER]
     concerned = [block for block in wanted.blocks if home_files(block.files)]
-    for block in concerned:
-        if not block.match:
-            lines.append(_files_line(wanted.template, block))
+    lines += [_files_line(wanted.template, block) for block in concerned if not block.match]
     if wanted.unlock_methods:
         lines.append("KbdInteractiveAuthentication yes\n")
         lines.append(f"AuthenticationMethods {wanted.unlock_methods}\n")
@@ -247,11 +251,11 @@ def unlock_methods(directives: Iterable[Directive]) -> str:
 
     def value(keyword: str, default: str) -> str:
         found = first_outside(known, keyword)
-        return " ".join(found.arguments) if found else default
+        return " ".join(found.arguments).lower() if found else default
 
     if (methods := value("authenticationmethods", "any")) != "any":
         raise SshdError("AuthenticationMethods", f"is {methods} already, which is not to be replaced unasked")
     if value("usepam", "no") != "yes":
         raise SshdError("UsePAM", "is no, so that sshd would not ask for the home's password")
-    others = [method for keyword, default, method in _WITHOUT_KEY if value(keyword, default).lower() == "yes"]
+    others = [method for keyword, default, method in _WITHOUT_KEY if value(keyword, default) == "yes"]
     return " ".join([UNLOCK_METHODS, *others])

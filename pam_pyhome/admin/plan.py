@@ -125,24 +125,27 @@ def _hunks(old: list[str], new: list[str]) -> Iterator[str]:
 def apply(changes: Sequence[Change], journal: Journal) -> None:
     """Carry out a plan, whose files lie in few directories.
 
-    StorageError if something is no longer as it was when the plan was made (nothing has changed then); OSError if a step
-    fails, in which case `take_back` undoes what was done.
+    StorageError if something is no longer as it was when the plan was made; OSError if a step fails. Nothing has changed then.
     """
     for change in changes:
         if observe(change.path) != change.before:
             raise StorageError(change.path, "was changed by somebody else meanwhile")
     journal.record(changes)
-    _carry_out(changes)
+    try:
+        carry_out(changes)
+    except (OSError, KeyboardInterrupt):
+        take_back(changes)
+        raise
 
 
 def take_back(changes: Sequence[Change]) -> None:
     """Undo one application, as far as it got. OSError if a step fails."""
     undone = [Change(each.path, observe(each.path), each.before) for each in reversed(changes)]
-    _carry_out([change for change in undone if change.before != change.after])
+    carry_out([change for change in undone if change.before != change.after])
 
 
-def _carry_out(changes: Sequence[Change]) -> None:
-    """Directories come first and go last. Files take their places in the order of the plan."""
+def carry_out(changes: Sequence[Change]) -> None:
+    """Do what a plan says: directories come first and go last, files take their places in order. OSError if a step fails."""
     mask = os.umask(0)
     try:
         for change in changes:

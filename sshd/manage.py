@@ -1,0 +1,247 @@
+"""``plan``, ``apply``, ``sync``, ``revert``: the layout and sshd's drop-in as one change, verified with sshd, or taken back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from typing import TYPE_CHECKING, NamedTuple
+
+from pam_pyhome.admin import plan
+from pam_pyhome.admin.plan import Change, Journal, Node, observe
+from pam_pyhome.errors import PyhomeError, SshdError
+from pam_pyhome.sshd import config, daemon, layout, pam_stack, people
+from pam_pyhome.sshd.survey import SETTINGS, STATE, Site, Survey, read_settings, survey, write_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+REVERTED = "reverted"
+_VERIFIED_MAX = 40
+
+
+class Options(NamedTuple):
+    """What the command line asks for; None leaves it as it is, or as is usual."""
+
+    template: str | None = None
+    unlock_at_login: bool | None = None
+    prune: bool = False
+
+
+class Proposal(NamedTuple):
+    """A plan, and what it was made from."""
+
+    site: Site
+    found: Survey
+    changes: tuple[Change, ...]
+    directives: tuple[config.Directive, ...]
+    expected: dict[str, tuple[str, ...]]
+    unlock_at_login: bool
+
+
+UNLOCK_LIMIT = (
+    "with --unlock-at-login every login by public key goes on with PAM: programs that cannot answer a prompt (ssh with "
+    "BatchMode=yes, sftp -b, most scripts) can no longer log in by key, whether a home is locked or not"
+)
+
+
+def propose(options: Options) -> Proposal:
+    """Make the plan. Nothing is changed.
+
+    SshdError if sshd is not installed, its present configuration does not parse, or the drop-in could not do what it should.
+    """
+    binary = daemon.find()
+    daemon.check(binary, config.MAIN)
+    directives = tuple(daemon.read_config(without=config.DROP_IN))
+    if not daemon.includes(directives, config.DROP_IN):
+        reason = "has no Include of /etc/ssh/sshd_config.d/*.conf outside of Match; add one as its first line"
+        raise SshdError(config.MAIN, reason)
+    present = observe(config.DROP_IN)
+    blocks = tuple(config.key_files(directives))
+    site = Site(_template(options, present, blocks), blocks, read_settings())
+    config.common_home_files(blocks)
+    unlock = _unlocks(present) if options.unlock_at_login is None else options.unlock_at_login
+    methods = config.unlock_methods(directives) if unlock else ""
+    found = survey(site)
+    changes = [*found.changes, *_removals(found if options.prune else None)]
+    if unlock or _unlocks(present):
+        changes += pam_stack.changes(wanted=unlock)
+    changes += _drop_in_changes(present, config.drop_in(config.Wanted(site.template, blocks, methods)))
+    return Proposal(site, found, tuple(changes), directives, _expected(binary, site, found), unlock)
+
+
+def _expected(binary: str, site: Site, found: Survey) -> dict[str, tuple[str, ...]]:
+    """Which files sshd should ask afterwards: by user, and "" where no Match block applies.
+
+    SshdError if sshd's own word about what it asks now is not what its configuration was read to mean.
+    """
+    users = _sample(site, found) if any(block.match for block in site.blocks) else []
+    expected: dict[str, tuple[str, ...]] = {}
+    for name in ["", *users]:
+        blocks = site.blocks if name else site.blocks[-1:]
+        value = daemon.dump(binary, name or None).get("authorizedkeysfile", ("",))[0]
+        block = next((each for each in blocks if value in _spellings(site, each)), None)
+        if block is None:
+            raise SshdError("AuthorizedKeysFile", f"is {value!r} for sshd, which is not what {config.MAIN} seems to say")
+        expected[name] = _files_after(site.template, block)
+    return expected
+
+
+def _spellings(site: Site, block: config.Block) -> set[str]:
+    """How sshd shows the files of a block, before and after."""
+    return {" ".join(block.files), " ".join(_files_after(site.template, block))}
+
+
+def _sample(site: Site, found: Survey) -> list[str]:
+    """Users to ask sshd about: those whom Match blocks name, and some whose keys are laid out now."""
+    prefix = os.path.basename(site.template).removesuffix("%u")
+    named = [word for block in site.blocks for word in block.match.replace(",", " ").split()]
+    laid_out = [os.path.basename(change.path).removeprefix(prefix) for change in found.changes if change.after is not None]
+    names = dict.fromkeys([*named, *laid_out[:_VERIFIED_MAX]])
+    return [name for name in names if daemon.can_ask_about(name) and people.look_up(name) is not None]
+
+
+def _template(options: Options, present: Node | None, blocks: Iterable[config.Block]) -> str:
+    """The layout to use: the one in use already, by us or by the administrator; else the one asked for; else the usual one."""
+    used = config.template_of(_text(present)) if present is not None else None
+    if used is not None and options.template not in {None, used}:
+        raise SshdError(config.DROP_IN, f"uses {used}; run 'pyhome sshd revert' before another layout")
+    named = [file for block in blocks for file in block.files if file in layout.TEMPLATES]
+    return used or options.template or next(iter(named), layout.IN_DIRECTORY)
+
+
+def _text(node: Node) -> str:
+    return (node.content or b"").decode("utf-8", "surrogateescape")
+
+
+def _unlocks(present: Node | None) -> bool:
+    return present is not None and config.UNLOCK_METHODS in _text(present)
+
+
+def _removals(found: Survey | None) -> list[Change]:
+    """The key files of users who are no more."""
+    return [] if found is None else [Change(path, observe(path), None) for path in found.orphans]
+
+
+def _drop_in_changes(present: Node | None, text: str) -> list[Change]:
+    """The drop-in comes last: until it is there, sshd does not look at the layout."""
+    wanted = Node(0, 0, 0o644, text.encode("utf-8", "surrogateescape"))
+    directory = os.path.dirname(config.DROP_IN)
+    changes = [] if observe(directory) else [Change(directory, None, Node(0, 0, 0o755, None))]
+    return [*changes, *([Change(config.DROP_IN, present, wanted)] if present != wanted else [])]
+
+
+def carry_out(proposal: Proposal) -> str:
+    """Apply a plan, verify the result with sshd, and have sshd read it; a sentence about the latter.
+
+    SshdError if the result is not right; everything is as before then.
+    """
+    with Journal(STATE) as journal:
+        _try_alone(proposal)
+        if proposal.changes:
+            plan.apply(proposal.changes, journal)
+            try:
+                verify(proposal)
+            except (PyhomeError, OSError, subprocess.SubprocessError, KeyboardInterrupt):
+                plan.take_back(proposal.changes)
+                raise
+        write_index(proposal.site, proposal.found)
+    if any(change.path == config.DROP_IN for change in proposal.changes):
+        return daemon.reload()
+    return "sshd's configuration is unchanged"
+
+
+def _try_alone(proposal: Proposal) -> None:
+    """SshdError if sshd would stumble over the drop-in: not even a run that is killed may leave such a file behind."""
+    for change in proposal.changes:
+        if change.path == config.DROP_IN and change.after is not None:
+            with tempfile.NamedTemporaryFile(dir=STATE) as file:
+                file.write(change.after.content or b"")
+                file.flush()
+                daemon.check(daemon.find(), file.name)
+
+
+def verify(proposal: Proposal) -> None:
+    """SshdError unless sshd accepts its configuration, and asks the layout first wherever it should, and all it asked before."""
+    binary = daemon.find()
+    daemon.check(binary, config.MAIN)
+    for user, files in proposal.expected.items():
+        value = daemon.dump(binary, user or None).get("authorizedkeysfile", ("",))[0]
+        if value != " ".join(files):
+            found = config.first_outside(proposal.directives, "authorizedkeysfile")
+            winner = f"{found.place} wins over" if found else "something else than"
+            where = f"AuthorizedKeysFile for {user}" if user else "AuthorizedKeysFile"
+            raise SshdError(where, f"would be {value!r}: {winner} {config.DROP_IN}; nothing was changed")
+
+
+def _files_after(template: str, block: config.Block) -> tuple[str, ...]:
+    """What sshd should ask where `block` applies."""
+    if not config.home_files(block.files):
+        return block.files
+    return tuple(dict.fromkeys([template, *block.files]))
+
+
+def applied_site() -> Site | None:
+    """The layout as the drop-in has it in effect, None if it is not in place."""
+    present = observe(config.DROP_IN)
+    if present is None or present.uid != 0:
+        return None
+    text = _text(present)
+    template = config.template_of(text)
+    if template is None:
+        return None
+    blocks = config.key_files(config.parse(text, config.DROP_IN, lambda _pattern: ()))
+    # Where the drop-in says nothing outside of Match blocks, the layout is not used there.
+    written = [block for block in blocks if block.place != config.DEFAULT_PLACE]
+    rest = (block._replace(files=tuple(file for file in block.files if file != template)) for block in written)
+    return Site(template, tuple(rest), read_settings())
+
+
+def plan_sync(name: str) -> Survey:
+    """What there is to change for one user. SshdError if there is no layout, no such user, or syncing is switched off."""
+    site = applied_site()
+    if site is None:
+        raise SshdError(config.DROP_IN, "is not in place; run 'pyhome sshd apply' first")
+    user = people.look_up(name)
+    if user is None:
+        raise SshdError(name, "is no user of this machine")
+    if user.uid < people.uid_min():
+        raise SshdError(name, "is root or a system user, for whom there is no layout")
+    if not site.may_sync(user):
+        raise SshdError(name, f"syncing is switched off in {SETTINGS}")
+    return survey(site, [user])
+
+
+def sync(found: Survey) -> None:
+    """Carry out what `plan_sync` found."""
+    with Journal(STATE) as journal:
+        plan.apply(found.changes, journal)
+
+
+def undo_plan() -> list[Change]:
+    """The plan that takes back all that `apply` and `sync` have ever changed, sshd's drop-in first."""
+    with Journal(STATE) as journal:
+        return journal.undo()
+
+
+def revert(changes: Sequence[Change]) -> str:
+    """Carry out an `undo_plan`; a sentence about sshd. What was there is kept in the file `REVERTED` of the state directory.
+
+    SshdError if sshd would not start with the configuration as it was; nothing has changed then.
+    """
+    with Journal(STATE) as journal:
+        works = _sshd_works()
+        plan.carry_out(changes)
+        if works and not _sshd_works():
+            plan.take_back(changes)
+            raise SshdError(config.MAIN, "would not parse without what pyhome has written; nothing was changed")
+        journal.close(keep_as=REVERTED, undone=changes)
+    return daemon.reload() if works else "sshd is not installed, or its configuration does not parse"
+
+
+def _sshd_works() -> bool:
+    try:
+        daemon.check(daemon.find(), config.MAIN)
+    except SshdError:
+        return False
+    return True

@@ -1,0 +1,185 @@
+"""The users of this machine and their own key files, read with their rights.
+
+sshd believes a key file only if nobody but root and the user can change it or a directory on the way. What sshd would not
+believe in a home is not carried out of it either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import grp
+import os
+import pwd
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from pam_pyhome.backends import registry
+from pam_pyhome.backends.base import Account
+from pam_pyhome.errors import PyhomeError, UnsafeFileError
+from pam_pyhome.kernel import files
+from pam_pyhome.kernel.process import rights_of
+from pam_pyhome.sshd.layout import Problem, Source, User
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KEY_FILE_MAX = 8 * 1024 * 1024
+_GROWTH = 4096
+_UID_MIN = 1000
+_NOBODY = 65534
+_NO_HOMES = {"/", "/nonexistent", "/dev/null"}
+
+
+class Own(NamedTuple):
+    """What was found in a home. `complete`: these are all the keys that the user has, as far as the files can tell."""
+
+    sources: tuple[Source, ...]
+    complete: bool
+    problems: tuple[Problem, ...]
+
+
+def everybody() -> dict[str, User]:
+    """All ordinary users whom the password database lists, by name."""
+    minimum = uid_min()
+    found: dict[str, User] = {}
+    for entry in pwd.getpwall():
+        if minimum <= entry.pw_uid != _NOBODY and entry.pw_dir.startswith("/") and entry.pw_dir not in _NO_HOMES:
+            found.setdefault(entry.pw_name, User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir))
+    return found
+
+
+def look_up(name: str) -> User | None:
+    """One user, who need not be listed by `everybody`, or None."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return None
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+
+
+def uid_min() -> int:
+    """Where ordinary users begin: UID_MIN of /etc/login.defs, the last one of several as the shadow tools have it."""
+    found = _UID_MIN
+    with contextlib.suppress(FileNotFoundError), open("/etc/login.defs", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            words = line.split()
+            if words[:1] == ["UID_MIN"] and words[1:] and words[1].isdigit():
+                found = int(words[1])
+    return found
+
+
+def has_encrypted_home(user: User) -> bool:
+    """Whether the user has a home that pyhome opens."""
+    try:
+        return registry.find(Account(*user)) is not None
+    except (OSError, PyhomeError):
+        return True
+
+
+def is_locked(user: User) -> bool:
+    """Whether the user has an encrypted home that is locked, or in a state that cannot be told."""
+    account = Account(*user)
+    try:
+        backend = registry.find(account)
+        return backend is not None and backend.mounted(account) is None
+    except (OSError, PyhomeError):
+        return True
+
+
+def expand(file: str, user: User) -> str | None:
+    """An entry of AuthorizedKeysFile as a path below the user's home, or None if it lies elsewhere."""
+    home = user.home.rstrip("/")
+    path = expand_absolute(file, user)
+    return path.removeprefix(f"{home}/") if path.startswith(f"{home}/") else None
+
+
+def expand_absolute(file: str, user: User) -> str:
+    """An entry of AuthorizedKeysFile as the path that sshd opens."""
+    values = {"%%": "%", "%h": user.home, "%u": user.name, "%U": str(user.uid)}
+    out, rest = "", file
+    while rest:
+        size = 2 if rest[:2] in values else 1
+        out, rest = out + values.get(rest[:size], rest[:size]), rest[size:]
+    return out if out.startswith("/") else f"{user.home}/{out}"
+
+
+def read(user: User, names: Sequence[str]) -> Own | None:
+    """Read the user's own key files, `names` below the home, with the user's rights. None if there is no home to look into."""
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    surroundings = False
+    with rights_of(user.uid, user.gid):
+        try:
+            home = os.open(user.home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            for name in names:
+                path = f"{user.home}/{name}"
+                try:
+                    content, there = _read_one(home, name, user)
+                except UnsafeFileError as error:
+                    problems.append(Problem(path, 0, error.reason))
+                except OSError as error:
+                    problems.append(Problem(path, 0, os.strerror(error.errno or 0)))
+                else:
+                    surroundings |= there
+                    if content is not None:
+                        sources.append(Source(path, content))
+        finally:
+            os.close(home)
+    if not (sources or surroundings or problems):
+        return None
+    return Own(tuple(sources), not problems, tuple(problems))
+
+
+def _read_one(home: int, name: str, user: User) -> tuple[bytes | None, bool]:
+    """The content of a file, None if it is absent; and whether the directory that it should be in is there."""
+    *way, last = name.split("/")
+    _check_safe(os.fstat(home), user, user.home)
+    with contextlib.ExitStack() as stack:
+        directory = home
+        for part in way:
+            try:
+                directory = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            except FileNotFoundError:
+                return None, False
+            except NotADirectoryError:
+                raise UnsafeFileError(part, f"{part} is a link or no directory") from None
+            stack.callback(os.close, directory)
+            _check_safe(os.fstat(directory), user, part)
+        try:
+            status = os.stat(last, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                _check_safe(status, user, last)
+            # A buffer of the largest size for each of many small files would take longer than reading them.
+            limit = min(KEY_FILE_MAX, status.st_size + _GROWTH)
+            return files.read_file(directory, last, owners=(0, user.uid), limit=limit), True
+        except FileNotFoundError:
+            return None, bool(way)
+
+
+def _check_safe(status: os.stat_result, user: User, name: str) -> None:
+    reason = why_unsafe(status, user)
+    if reason:
+        raise UnsafeFileError(name, f"{os.path.basename(name)} {reason}")
+
+
+def why_unsafe(status: os.stat_result, user: User) -> str | None:
+    """Why sshd would not believe a file or a directory on the way to it, or None if it would."""
+    if status.st_uid not in {0, user.uid}:
+        return f"is owned by uid {status.st_uid}"
+    if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid, user.name)):
+        return f"can be written by others: mode {stat.S_IMODE(status.st_mode):04o}"
+    return None
+
+
+@functools.cache
+def _is_private(gid: int, name: str) -> bool:
+    """Whether a group has no member but the user; Debian's sshd minds only other groups that may write."""
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return set(group.gr_mem) <= {name} and all(each.pw_name == name for each in pwd.getpwall() if each.pw_gid == gid)

@@ -1,0 +1,264 @@
+"""What the layout is, what it should be, and so what is to be changed.
+
+Users whose files are as they were when they were last looked at are passed over; `index` remembers that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from pam_pyhome.admin.plan import STAGING, Change, Node, observe
+from pam_pyhome.errors import StorageError, UnsafeFileError
+from pam_pyhome.formats.settings import Settings, config_tokens, parse_tokens
+from pam_pyhome.kernel import files
+from pam_pyhome.sshd import config, daemon, layout, people
+from pam_pyhome.sshd.layout import Keys, Problem, User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+STATE = "/var/lib/pyhome/sshd"
+SETTINGS = "/etc/pyhome.conf"
+_SETTINGS_MAX = 65536
+_INDEX = "index"
+_INDEX_VERSION = 1
+_INDEX_MAX = 256 * 1024 * 1024
+# A change within this time of the look at the file might not show in its time stamp.
+_RACY_NS = 1_000_000_000
+
+Stamp = list[object]
+
+
+class Site(NamedTuple):
+    """How keys are laid out here: the layout, who reads which files, and what the administrator has set."""
+
+    template: str
+    blocks: tuple[config.Block, ...]
+    settings: Settings
+
+    def home_files(self, user: User) -> tuple[str, ...]:
+        """The paths below the user's home that sshd reads keys from. SshdError if sshd has to be asked and cannot answer."""
+        names = config.common_home_files(self.blocks)
+        if names is None:
+            names = self._ask(user)
+        expanded = (people.expand(name, user) for name in names)
+        return tuple(dict.fromkeys(path for path in expanded if path is not None))
+
+    def _ask(self, user: User) -> tuple[str, ...]:
+        if not daemon.can_ask_about(user.name):
+            return ()
+        value = daemon.dump(daemon.find(), user.name)["authorizedkeysfile"][0]
+        block = next((each for each in self.blocks if set(value.split()) - {self.template} == set(each.files)), None)
+        return config.home_files(block.files) if block else ()
+
+    def may_sync(self, user: User) -> bool:
+        """Whether the user's own keys go into the layout."""
+        return self.settings.sshd_sync == "yes" and user.name not in self.settings.sshd_sync_off
+
+
+class Survey(NamedTuple):
+    """What is to be changed in the layout, what is wrong with the keys, how many users there are, and what to remember."""
+
+    changes: tuple[Change, ...]
+    problems: tuple[Problem, ...]
+    users: int
+    orphans: tuple[str, ...]
+    stamps: dict[str, Stamp]
+
+
+def read_settings() -> Settings:
+    """The administrator's settings; the defaults if their file is missing. UnsafeFileError if others can write it."""
+    directory, name = os.path.split(SETTINGS)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        data = files.read_file(fd, name, owners=(0,), limit=_SETTINGS_MAX)
+        if os.stat(name, dir_fd=fd).st_mode & 0o022:
+            raise UnsafeFileError(SETTINGS, "can be written by others")
+    except FileNotFoundError:
+        data = b""
+    finally:
+        os.close(fd)
+    return parse_tokens(config_tokens(data))
+
+
+def survey(site: Site, chosen: Sequence[User] | None = None) -> Survey:
+    """Compare the layout with what it should be, for everybody or for the `chosen`. Nothing is changed."""
+    listed = _listed(site.template) if chosen is None else {}
+    users = _covered(site, listed) if chosen is None else {user.name: user for user in chosen}
+    look = _Look(site, _read_index(site) if chosen is None else {})
+    changes = [*_directory_change(site.template), *look.at(users.values())]
+    orphans = sorted(path for name, path in listed.items() if name not in users and people.look_up(name) is None)
+    return Survey(tuple(changes), tuple(look.problems), len(users), tuple(orphans), look.stamps)
+
+
+def _covered(site: Site, listed: Iterable[str]) -> dict[str, User]:
+    """All users that the layout is for; also those whom the database does not list, if they have a file in it."""
+    users = people.everybody()
+    for name in listed:
+        user = None if name in users else people.look_up(name)
+        if user is not None:
+            users[name] = user
+    if site.settings.sshd_users == "encrypted":
+        return {name: user for name, user in users.items() if name in listed or people.has_encrypted_home(user)}
+    return users
+
+
+def _listed(template: str) -> dict[str, str]:
+    """The key files of the layout, by the name of the user."""
+    directory, pattern = os.path.split(template)
+    prefix = pattern.removesuffix("%u")
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return {}
+    own = {layout.directory_of(each) for each in layout.TEMPLATES}
+    found = {name.removeprefix(prefix): f"{directory}/{name}" for name in names if name.startswith(prefix)}
+    return {name: path for name, path in found.items() if name and name != STAGING and path not in own}
+
+
+def _directory_change(template: str) -> Iterator[Change]:
+    """The layout's own directory, if it has one and it is not as it should be."""
+    for entry in layout.build(template, ()).entries:
+        now = observe(entry.path)
+        if now is not None and now.content is not None:
+            raise StorageError(entry.path, "is no directory")
+        wanted = Node(entry.uid, entry.gid, entry.mode, None)
+        if now != wanted:
+            yield Change(entry.path, now, wanted)
+
+
+class _Look:
+    """Looks at one user after the other."""
+
+    def __init__(self, site: Site, index: dict[str, Stamp]) -> None:
+        self._site = site
+        self._index = index
+        self._common = config.common_home_files(site.blocks)
+        self._deadline = time.time_ns() - _RACY_NS
+        self.problems: list[Problem] = []
+        self.stamps: dict[str, Stamp] = {}
+
+    def at(self, users: Iterable[User]) -> Iterator[Change]:
+        """The changes that these users need."""
+        for user in users:
+            stamp = self._stamp(user)
+            if stamp is not None and self._index.get(user.name) == stamp:
+                self.stamps[user.name] = stamp
+                continue
+            before = len(self.problems)
+            yield from self._change(user)
+            if stamp is not None and len(self.problems) == before:
+                self.stamps[user.name] = stamp
+
+    def _stamp(self, user: User) -> Stamp | None:
+        """What tells whether anything has happened to the user's files. None if that cannot be told.
+
+        As root, for speed: nothing is opened, and whatever a link on the way leads to is read with the user's rights.
+        """
+        if self._common is None:
+            return None
+        own: Stamp = [user.uid, user.home]
+        paths = [f"{user.home}/{name}" for name in self._names(user)]
+        seen = [status for status in map(_status, paths) if status is not None]
+        if not seen:
+            seen = [status for status in [_status(user.home)] if status is not None]
+        for status in seen:
+            if status.st_ctime_ns > self._deadline:
+                return None
+            own += (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
+        return [own, layout_stamp(self._site.template, user.name)]
+
+    def _names(self, user: User) -> tuple[str, ...]:
+        if self._common is not None and not any("%" in name for name in self._common):
+            return self._common
+        return self._site.home_files(user)
+
+    def _change(self, user: User) -> Iterator[Change]:
+        path = layout.path_of(self._site.template, user.name)
+        try:
+            now = observe(path) if path is not None else None
+            _check_ours(path, now)
+        except (UnsafeFileError, OSError) as error:
+            reason = error.reason if isinstance(error, UnsafeFileError) else os.strerror(error.errno or 0)
+            self.problems.append(Problem(str(path), 0, f"{reason}; it stays as it is, and {user.name} without layout"))
+            return
+        held = (now.content or b"") if now is not None else b""
+        tree = layout.build(self._site.template, [(user, self._keys(user, held))])
+        self.problems += tree.problems
+        wanted = next((Node(*entry[1:]) for entry in tree.entries if entry.path == path), None)
+        if path is not None and now != wanted:
+            yield Change(path, now, wanted)
+
+    def _keys(self, user: User, held: bytes) -> Keys:
+        """What is known of the user's keys, given what the layout holds."""
+        own = people.read(user, self._names(user)) if self._site.may_sync(user) else None
+        if own is None:
+            return Keys(held)
+        self.problems += own.problems
+        # Only where something could be lost does it matter whether the home is locked, which is slow to tell.
+        complete = own.complete and not (layout.split(held)[1] and people.is_locked(user))
+        return Keys(held, own.sources, complete)
+
+
+def _check_ours(path: str | None, now: Node | None) -> None:
+    """UnsafeFileError for a file that somebody else than root has put in the layout."""
+    if path is not None and now is not None and (now.content is None or now.uid != 0):
+        raise UnsafeFileError(path, "is a directory" if now.content is None else f"is owned by uid {now.uid}")
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def layout_stamp(template: str, name: str) -> Stamp:
+    """The part of a stamp that is about the user's file in the layout."""
+    path = layout.path_of(template, name)
+    status = _status(path) if path is not None else None
+    return [] if status is None else [status.st_ino, status.st_ctime_ns, status.st_size, status.st_mode]
+
+
+# Remembering
+
+
+def _index_key(site: Site) -> list[object]:
+    """What the index holds for."""
+    names = config.common_home_files(site.blocks) or ()
+    chosen = site.settings
+    return [_INDEX_VERSION, site.template, [*names], chosen.sshd_sync, [*chosen.sshd_sync_off], chosen.sshd_users]
+
+
+def _read_index(site: Site) -> dict[str, Stamp]:
+    """The stamps of the last run; none if there are none for this site."""
+    try:
+        fd = files.open_directory(STATE, owners=(0,))
+    except FileNotFoundError:
+        return {}
+    try:
+        key, stamps = json.loads(files.read_file(fd, _INDEX, owners=(0,), limit=_INDEX_MAX))
+    except (FileNotFoundError, ValueError, UnsafeFileError):
+        return {}
+    finally:
+        os.close(fd)
+    return stamps if key == _index_key(site) and isinstance(stamps, dict) else {}
+
+
+def write_index(site: Site, found: Survey) -> None:
+    """Remember how the files were, now that the changes of `found` have been made. OSError if it cannot be written."""
+    changed = {change.path for change in found.changes}
+    stamps = dict(found.stamps)
+    for name, (own, _) in found.stamps.items():
+        if layout.path_of(site.template, name) in changed:
+            stamps[name] = [own, layout_stamp(site.template, name)]
+    content = json.dumps([_index_key(site), stamps]).encode("ascii")
+    fd = files.open_directory(STATE, owners=(0,))
+    try:
+        files.replace_file(fd, _INDEX, content)
+    finally:
+        os.close(fd)
+
