@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 OK, WARN, FAIL = "ok", "warn", "fail"
 _USERS_MAX = 20
 _SHOWN_MAX = 20
-_FILE_MAX = 64 * 1024 * 1024
 
 
 class Finding(NamedTuple):
@@ -156,7 +155,7 @@ def _answer(user: User, path: str, *, strict: bool) -> Answer:
     try:
         with rights_of(user.uid, user.gid), open(path, "rb", opener=_open_quickly) as file:
             status = os.fstat(file.fileno())
-            content = file.read(_FILE_MAX) if stat.S_ISREG(status.st_mode) else None
+            content = file.read() if stat.S_ISREG(status.st_mode) else None
     except FileNotFoundError:
         return Answer(path, 0, "is absent")
     except OSError as error:

@@ -212,10 +212,12 @@ def plan_sync(name: str) -> Survey:
     return survey(site, [user])
 
 
-def sync(found: Survey) -> None:
-    """Carry out what `plan_sync` found."""
+def sync(name: str) -> Survey:
+    """Carry the keys of one user into the layout; what was done. Errors as of `plan_sync`."""
     with Journal(STATE) as journal:
+        found = plan_sync(name)
         plan.apply(found.changes, journal)
+    return found
 
 
 def undo_plan() -> list[Change]:

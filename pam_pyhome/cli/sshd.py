@@ -15,6 +15,7 @@ from pam_pyhome.admin import plan as plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.errors import PyhomeError
+from pam_pyhome.kernel.process import unprotect_memory
 from pam_pyhome.sshd import inspection, layout, manage
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _UNMET = 1
 @click.pass_context
 def sshd(context: click.Context) -> None:
     """Keep authorized keys where sshd can read them while homes are locked."""
+    with contextlib.suppress(OSError):
+        unprotect_memory()
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -115,10 +118,10 @@ def check(context: click.Context, users: tuple[str, ...], *, as_json: bool) -> N
 def sync(user: str, *, as_json: bool, yes: bool) -> None:
     """Refresh one user."""
     with _reported():
-        found = manage.plan_sync(user)
+        if not yes:
+            _confirm(manage.plan_sync(user).changes, yes=False)
+        found = manage.sync(user)
         _print_problems(found.problems)
-        _confirm(found.changes, yes=yes)
-        manage.sync(found)
     if as_json:
         _print_json(_described(found.changes, found.problems))
     else:

@@ -199,12 +199,12 @@ def _parse_key(text: bytes) -> tuple[str, bytes, bytes]:
     """Type, blob and comment. _LineError if they are not there or do not fit together."""
     word, rest = _words(text)
     if not rest:
-        raise _LineError(f"{_shown(word.decode('latin-1'))}: no key follows" if word else "no key")
+        raise _LineError(f"no key after {_shown(word.decode('latin-1'))}" if word else "no key")
     name = word.decode("latin-1")
     encoded, comment = _words(rest)
     inner = _inner_name(name)
     if inner not in _BLOBS and not _begins_key(text):
-        raise _LineError(f"{_shown(name)}: no key type")
+        raise _LineError(f"{_shown(name)} is no type of key")
     blob = _decode(encoded)
     _check_blob(inner, blob)
     return name, blob, comment

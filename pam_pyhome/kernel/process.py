@@ -24,6 +24,11 @@ def protect_memory() -> None:
     check(proto(None, "mlockall", ctypes.c_int, ctypes.c_int)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT), "mlockall")
 
 
+def unprotect_memory() -> None:
+    """Let memory be swapped again, as for work without secrets that needs more than a process may lock."""
+    check(proto(None, "munlockall", ctypes.c_int)(), "munlockall")
+
+
 class rights_of:  # noqa: N801 - reads as a phrase in `with rights_of(uid, gid):`
     """Act on files with the rights of `uid` and `gid` and no other groups.
 

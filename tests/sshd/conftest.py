@@ -1,0 +1,27 @@
+"""Fixtures: a machine for each test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sshd.harness import SshdMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[SshdMachine]:
+    """Ada and bob, and no sshd running yet."""
+    with SshdMachine(tmp_path) as machine:
+        yield machine
+
+
+@pytest.fixture
+def served(machine: SshdMachine) -> SshdMachine:
+    """The same with an sshd."""
+    machine.start_sshd()
+    return machine
