@@ -36,9 +36,9 @@ def inside(machine: LoginMachine) -> Iterator[Inside]:
         yield inside
 
 
-def lying(name: str, content: bytes) -> Callable[[LoginMachine], None]:
+def lying(name: str, content: bytes) -> Callable[[LoginMachine], object]:
     """`content` in the place of file `name`."""
-    return lambda machine: (machine.config("ada") / name).write_bytes(content) and None
+    return lambda machine: (machine.config("ada") / name).write_bytes(content)
 
 
 def without(name: str) -> Callable[[LoginMachine], None]:
@@ -56,13 +56,13 @@ def gone(machine: LoginMachine) -> None:
     machine.run(["rm", "-r", "/home/.ecryptfs/ada/.ecryptfs", "/home/ada/.ecryptfs"])
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[LoginMachine], object]] = {
     "empty": lying("wrapped-passphrase", b""),
     "text": lying("wrapped-passphrase", b"this is no key file\n" * 3),
     "zeros": lying("wrapped-passphrase", bytes(58)),
-    "cut off": lambda machine: machine.wrapped().write_bytes(machine.wrapped().read_bytes()[:41]) and None,
-    "longer": lambda machine: machine.wrapped().write_bytes(machine.wrapped().read_bytes() + bytes(16)) and None,
-    "of version 3": lambda machine: machine.wrapped().write_bytes(b":\3" + machine.wrapped().read_bytes()[2:]) and None,
+    "cut off": lambda machine: machine.wrapped().write_bytes(machine.wrapped().read_bytes()[:41]),
+    "longer": lambda machine: machine.wrapped().write_bytes(machine.wrapped().read_bytes() + bytes(16)),
+    "of version 3": lambda machine: machine.wrapped().write_bytes(b":\3" + machine.wrapped().read_bytes()[2:]),
     "larger than any": lying("wrapped-passphrase", b"x" * 5000),
     "of another home": foreign,
     "no Private.sig": without("Private.sig"),
