@@ -127,7 +127,8 @@ class Place:
 
     def broker(self, mode: str = "honest") -> None:
         """The broker of `fake_broker.py`."""
-        self.start("/usr/bin/env", "PYTHONPATH=/usr/lib/pyhome", "/usr/bin/python3", str(Path(__file__).with_name("fake_broker.py")), mode)
+        program = str(Path(__file__).with_name("fake_broker.py"))
+        self.start("/usr/bin/env", "PYTHONPATH=/usr/lib/pyhome", "/usr/bin/python3", program, mode)
 
     def broker_log(self) -> list[str]:
         """What it noted."""
