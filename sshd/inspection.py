@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pam_pyhome.sshd.layout import User
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-_USERS_MAX = 20
+_USERS_MAX = 5
 _SHOWN_MAX = 20
 
 
@@ -117,7 +118,8 @@ def _some_users(proposal: manage.Proposal) -> list[str]:
         names = sorted(name.removeprefix(prefix) for name in os.listdir(directory) if name.startswith(prefix))
     except FileNotFoundError:
         return []
-    return [name for name in names if daemon.can_ask_about(name) and people.look_up(name) is not None][:_USERS_MAX]
+    known = (name for name in names if daemon.can_ask_about(name) and people.look_up(name) is not None)
+    return list(itertools.islice(known, _USERS_MAX))
 
 
 def _about_user(binary: str, name: str, template: str) -> Iterator[Finding]:

@@ -99,15 +99,20 @@ def build(template: str, users: Iterable[tuple[User, Keys]]) -> Tree:
     entries = [Entry(directory, 0, 0, DIRECTORY_MODE, None)] if directory is not None else []
     problems: list[Problem] = []
     for user, keys in users:
-        path = path_of(template, user.name)
-        if path is None:
-            problems.append(Problem(user.home, 0, f"user name {user.name!r} cannot be the name of a key file"))
-            continue
-        content, found = merge(path, keys)
+        entry, found = build_one(template, user, keys)
         problems += found
-        if content:
-            entries.append(Entry(path, 0, 0, FILE_MODE, content))
+        if entry is not None:
+            entries.append(entry)
     return Tree(tuple(entries), tuple(problems))
+
+
+def build_one(template: str, user: User, keys: Keys) -> tuple[Entry | None, list[Problem]]:
+    """One user's part of the tree: the file, or None without keys; and what is wrong with what it was made from."""
+    path = path_of(template, user.name)
+    if path is None:
+        return None, [Problem(user.home, 0, f"user name {user.name!r} cannot be the name of a key file")]
+    content, problems = merge(path, keys)
+    return Entry(path, 0, 0, FILE_MODE, content) if content else None, problems
 
 
 def merge(path: str, keys: Keys) -> tuple[bytes, list[Problem]]:

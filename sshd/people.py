@@ -12,7 +12,7 @@ import grp
 import os
 import pwd
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pam_pyhome.backends import registry
 from pam_pyhome.backends.base import Account
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KEY_FILE_MAX = 8 * 1024 * 1024
-_GROWTH = 4096
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UID_MIN = 1000
 _NOBODY = 65534
 _NO_HOMES = {"/", "/nonexistent", "/dev/null"}
@@ -106,64 +106,73 @@ def expand_absolute(file: str, user: User) -> str:
 
 def read(user: User, names: Sequence[str]) -> Own | None:
     """Read the user's own key files, `names` below the home, with the user's rights. None if there is no home to look into."""
-    sources: list[Source] = []
-    problems: list[Problem] = []
-    surroundings = False
     with rights_of(user.uid, user.gid):
         try:
             home = os.open(user.home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             return None
-        try:
+        with _Home(user, home) as look:
             for name in names:
-                path = f"{user.home}/{name}"
-                try:
-                    content, there = _read_one(home, name, user)
-                except UnsafeFileError as error:
-                    problems.append(Problem(path, 0, error.reason))
-                except OSError as error:
-                    problems.append(Problem(path, 0, os.strerror(error.errno or 0)))
-                else:
-                    surroundings |= there
-                    if content is not None:
-                        sources.append(Source(path, content))
-        finally:
-            os.close(home)
-    if not (sources or surroundings or problems):
+                look.at(name)
+    if not (look.sources or look.problems or look.surroundings):
         return None
-    return Own(tuple(sources), not problems, tuple(problems))
+    return Own(tuple(look.sources), not look.problems, tuple(look.problems))
 
 
-def _read_one(home: int, name: str, user: User) -> tuple[bytes | None, bool]:
-    """The content of a file, None if it is absent; and whether the directory that it should be in is there."""
-    *way, last = name.split("/")
-    _check_safe(os.fstat(home), user, user.home)
-    with contextlib.ExitStack() as stack:
-        directory = home
-        for part in way:
-            try:
-                directory = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-            except FileNotFoundError:
-                return None, False
-            except NotADirectoryError:
-                raise UnsafeFileError(part, f"{part} is a link or no directory") from None
-            stack.callback(os.close, directory)
-            _check_safe(os.fstat(directory), user, part)
+class _Home:
+    """A look into one home. `surroundings`: some directory is there in which a key file could be."""
+
+    def __init__(self, user: User, home: int) -> None:
+        self._user = user
+        self._directories = {"": home}
+        self.sources: list[Source] = []
+        self.problems: list[Problem] = []
+        self.surroundings = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._directories.values():
+            os.close(fd)
+
+    def at(self, name: str) -> None:
+        """Read one file into `sources`, or note why not."""
+        path = f"{self._user.home}/{name}"
         try:
-            status = os.stat(last, dir_fd=directory, follow_symlinks=False)
-            if stat.S_ISREG(status.st_mode):
-                _check_safe(status, user, last)
-            # A buffer of the largest size for each of many small files would take longer than reading them.
-            limit = min(KEY_FILE_MAX, status.st_size + _GROWTH)
-            return files.read_file(directory, last, owners=(0, user.uid), limit=limit), True
+            content = self._read(name)
         except FileNotFoundError:
-            return None, bool(way)
+            return
+        except UnsafeFileError as error:
+            self.problems.append(Problem(path, 0, error.reason))
+        except OSError as error:
+            self.problems.append(Problem(path, 0, os.strerror(error.errno or 0)))
+        else:
+            self.sources.append(Source(path, content))
 
+    def _read(self, name: str) -> bytes:
+        way, _, last = name.rpartition("/")
+        directory = self._directory(way)
+        self.surroundings |= bool(way)
+        return files.read_file(
+            directory, last, owners=(0, self._user.uid), limit=KEY_FILE_MAX, believe=lambda status: self._check(status, last)
+        )
 
-def _check_safe(status: os.stat_result, user: User, name: str) -> None:
-    reason = why_unsafe(status, user)
-    if reason:
-        raise UnsafeFileError(name, f"{os.path.basename(name)} {reason}")
+    def _directory(self, way: str) -> int:
+        """The directory `way` below the home, in which nothing on the way is a link."""
+        if way not in self._directories:
+            outer, _, name = way.rpartition("/")
+            try:
+                fd = os.open(name, _DIRECTORY, dir_fd=self._directory(outer))
+            except NotADirectoryError:
+                raise UnsafeFileError(way, f"{name} is a link or no directory") from None
+            self._directories[way] = fd
+        self._check(os.fstat(self._directories[way]), way or self._user.home)
+        return self._directories[way]
+
+    def _check(self, status: os.stat_result, name: str) -> None:
+        if reason := why_unsafe(status, self._user):
+            raise UnsafeFileError(name, f"{os.path.basename(name)} {reason}")
 
 
 def why_unsafe(status: os.stat_result, user: User) -> str | None:

@@ -5,7 +5,6 @@ Users whose files are as they were when they were last looked at are passed over
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,13 +23,11 @@ STATE = "/var/lib/pyhome/sshd"
 SETTINGS = "/etc/pyhome.conf"
 _SETTINGS_MAX = 65536
 _INDEX = "index"
-_INDEX_VERSION = 1
+_INDEX_VERSION = 2
 _INDEX_MAX = 256 * 1024 * 1024
 # A change within this time of the look at the file might not show in its time stamp.
 _RACY_NS = 1_000_000_000
-
-Stamp = list[object]
-
+_RACY = "?"
 
 class Site(NamedTuple):
     """How keys are laid out here: the layout, who reads which files, and what the administrator has set."""
@@ -66,7 +63,7 @@ class Survey(NamedTuple):
     problems: tuple[Problem, ...]
     users: int
     orphans: tuple[str, ...]
-    stamps: dict[str, Stamp]
+    stamps: dict[str, str]
 
 
 def read_settings() -> Settings:
@@ -86,11 +83,11 @@ def read_settings() -> Settings:
 
 def survey(site: Site, chosen: Sequence[User] | None = None) -> Survey:
     """Compare the layout with what it should be, for everybody or for the `chosen`. Nothing is changed."""
-    listed = _listed(site.template) if chosen is None else {}
+    listed = _listed(site.template)
     users = _covered(site, listed) if chosen is None else {user.name: user for user in chosen}
-    look = _Look(site, _read_index(site) if chosen is None else {})
+    look = _Look(site, listed, _read_index(site) if chosen is None else {})
     changes = [*_directory_change(site.template), *look.at(users.values())]
-    orphans = sorted(path for name, path in listed.items() if name not in users and people.look_up(name) is None)
+    orphans = sorted(listed[name] for name in listed.keys() - users.keys() if chosen is None and people.look_up(name) is None)
     return Survey(tuple(changes), tuple(look.problems), len(users), tuple(orphans), look.stamps)
 
 
@@ -131,15 +128,16 @@ def _directory_change(template: str) -> Iterator[Change]:
 
 
 class _Look:
-    """Looks at one user after the other."""
+    """Looks at one user after the other. `listed` has the key files that there are."""
 
-    def __init__(self, site: Site, index: dict[str, Stamp]) -> None:
+    def __init__(self, site: Site, listed: dict[str, str], index: dict[str, str]) -> None:
         self._site = site
+        self._listed = listed
         self._index = index
         self._common = config.common_home_files(site.blocks)
         self._deadline = time.time_ns() - _RACY_NS
         self.problems: list[Problem] = []
-        self.stamps: dict[str, Stamp] = {}
+        self.stamps: dict[str, str] = {}
 
     def at(self, users: Iterable[User]) -> Iterator[Change]:
         """The changes that these users need."""
@@ -153,23 +151,31 @@ class _Look:
             if stamp is not None and len(self.problems) == before:
                 self.stamps[user.name] = stamp
 
-    def _stamp(self, user: User) -> Stamp | None:
+    def _stamp(self, user: User) -> str | None:
         """What tells whether anything has happened to the user's files. None if that cannot be told.
 
         As root, for speed: nothing is opened, and whatever a link on the way leads to is read with the user's rights.
         """
         if self._common is None:
             return None
-        own: Stamp = [user.uid, user.home]
-        paths = [f"{user.home}/{name}" for name in self._names(user)]
-        seen = [status for status in map(_status, paths) if status is not None]
-        if not seen:
-            seen = [status for status in [_status(user.home)] if status is not None]
-        for status in seen:
-            if status.st_ctime_ns > self._deadline:
-                return None
-            own += (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
-        return [own, layout_stamp(self._site.template, user.name)]
+        parts = [f"{user.uid}:{user.home}"]
+        for name in self._names(user):
+            self._add_status(parts, f"{user.home}/{name}")
+        if len(parts) == 1:
+            self._add_status(parts, user.home)
+        if parts[-1] == _RACY:
+            return None
+        return " ".join(parts) + layout_stamp(self._listed.get(user.name))
+
+    def _add_status(self, parts: list[str], path: str) -> None:
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except OSError:
+            return
+        if status.st_ctime_ns > self._deadline or parts[-1] == _RACY:
+            parts.append(_RACY)
+        else:
+            parts.append(f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}:{status.st_size}")
 
     def _names(self, user: User) -> tuple[str, ...]:
         if self._common is not None and not any("%" in name for name in self._common):
@@ -179,16 +185,16 @@ class _Look:
     def _change(self, user: User) -> Iterator[Change]:
         path = layout.path_of(self._site.template, user.name)
         try:
-            now = observe(path) if path is not None else None
+            now = observe(path) if path is not None and user.name in self._listed else None
             _check_ours(path, now)
         except (UnsafeFileError, OSError) as error:
             reason = error.reason if isinstance(error, UnsafeFileError) else os.strerror(error.errno or 0)
             self.problems.append(Problem(str(path), 0, f"{reason}; it stays as it is, and {user.name} without layout"))
             return
         held = (now.content or b"") if now is not None else b""
-        tree = layout.build(self._site.template, [(user, self._keys(user, held))])
-        self.problems += tree.problems
-        wanted = next((Node(*entry[1:]) for entry in tree.entries if entry.path == path), None)
+        entry, problems = layout.build_one(self._site.template, user, self._keys(user, held))
+        self.problems += problems
+        wanted = None if entry is None else Node(*entry[1:])
         if path is not None and now != wanted:
             yield Change(path, now, wanted)
 
@@ -209,56 +215,57 @@ def _check_ours(path: str | None, now: Node | None) -> None:
         raise UnsafeFileError(path, "is a directory" if now.content is None else f"is owned by uid {now.uid}")
 
 
-def _status(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path, follow_symlinks=False)
-    except OSError:
-        return None
-
-
-def layout_stamp(template: str, name: str) -> Stamp:
+def layout_stamp(path: str | None) -> str:
     """The part of a stamp that is about the user's file in the layout."""
-    path = layout.path_of(template, name)
-    status = _status(path) if path is not None else None
-    return [] if status is None else [status.st_ino, status.st_ctime_ns, status.st_size, status.st_mode]
+    try:
+        status = os.stat(path, follow_symlinks=False) if path is not None else None
+    except OSError:
+        status = None
+    if status is None:
+        return ""
+    return f" = {status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{status.st_mode}:{status.st_uid}"
 
 
-# Remembering
+# Remembering: a line for what the index holds for, then one per user, the name and the stamp with a tab between.
 
 
-def _index_key(site: Site) -> list[object]:
-    """What the index holds for."""
-    names = config.common_home_files(site.blocks) or ()
+def _index_key(site: Site) -> str:
     chosen = site.settings
-    return [_INDEX_VERSION, site.template, [*names], chosen.sshd_sync, [*chosen.sshd_sync_off], chosen.sshd_users]
+    off = ",".join(chosen.sshd_sync_off)
+    names = config.common_home_files(site.blocks) or ()
+    return repr((_INDEX_VERSION, site.template, names, chosen.sshd_sync, off, chosen.sshd_users))
 
 
-def _read_index(site: Site) -> dict[str, Stamp]:
+def _read_index(site: Site) -> dict[str, str]:
     """The stamps of the last run; none if there are none for this site."""
     try:
         fd = files.open_directory(STATE, owners=(0,))
     except FileNotFoundError:
         return {}
     try:
-        key, stamps = json.loads(files.read_file(fd, _INDEX, owners=(0,), limit=_INDEX_MAX))
-    except (FileNotFoundError, ValueError, UnsafeFileError):
+        data = files.read_file(fd, _INDEX, owners=(0,), limit=_INDEX_MAX)
+    except (FileNotFoundError, UnsafeFileError):
         return {}
     finally:
         os.close(fd)
-    return stamps if key == _index_key(site) and isinstance(stamps, dict) else {}
+    key, *lines = data.decode("utf-8", "replace").split("\n")
+    return dict(line.split("\t", 1) for line in lines if "\t" in line) if key == _index_key(site) else {}
 
 
 def write_index(site: Site, found: Survey) -> None:
     """Remember how the files were, now that the changes of `found` have been made. OSError if it cannot be written."""
-    changed = {change.path for change in found.changes}
     stamps = dict(found.stamps)
-    for name, (own, _) in found.stamps.items():
-        if layout.path_of(site.template, name) in changed:
-            stamps[name] = [own, layout_stamp(site.template, name)]
-    content = json.dumps([_index_key(site), stamps]).encode("ascii")
+    for change in found.changes:
+        name = os.path.basename(change.path).removeprefix(os.path.basename(site.template).removesuffix("%u"))
+        if name in stamps:
+            own = stamps[name].partition(" = ")[0]
+            stamps[name] = own + layout_stamp(change.path if change.after is not None else None)
+    if not found.changes and stamps == _read_index(site):
+        return
+    usual = (f"{name}\t{stamp}" for name, stamp in stamps.items() if name.isprintable() and stamp.isprintable())
+    content = "\n".join([_index_key(site), *usual, ""]).encode("utf-8", "surrogateescape")
     fd = files.open_directory(STATE, owners=(0,))
     try:
         files.replace_file(fd, _INDEX, content)
     finally:
         os.close(fd)
-

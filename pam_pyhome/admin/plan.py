@@ -127,15 +127,26 @@ def apply(changes: Sequence[Change], journal: Journal) -> None:
 
     StorageError if something is no longer as it was when the plan was made; OSError if a step fails. Nothing has changed then.
     """
-    for change in changes:
-        if observe(change.path) != change.before:
-            raise StorageError(change.path, "was changed by somebody else meanwhile")
+    _check_unchanged(changes)
     journal.record(changes)
     try:
         carry_out(changes)
     except (OSError, KeyboardInterrupt):
         take_back(changes)
         raise
+
+
+def _check_unchanged(changes: Iterable[Change]) -> None:
+    """StorageError if a path is no longer as it was when the plan was made."""
+    present: dict[str, set[str]] = {}
+    for change in changes:
+        directory, name = os.path.split(change.path)
+        if directory not in present:
+            with contextlib.suppress(FileNotFoundError):
+                present[directory] = set(os.listdir(directory))
+        there = name in present.get(directory, ())
+        if there != (change.before is not None) or (there and observe(change.path) != change.before):
+            raise StorageError(change.path, "was changed by somebody else meanwhile")
 
 
 def take_back(changes: Sequence[Change]) -> None:
@@ -198,16 +209,18 @@ def _sync_directory(path: str) -> None:
 
 def _place_files(changes: Sequence[Change]) -> None:
     with contextlib.ExitStack() as stack:
-        paths = dict.fromkeys(os.path.dirname(change.path) for change in changes)
-        directories = {path: stack.enter_context(_Directory(path)) for path in paths}
-        for number, change in enumerate(changes):
-            if change.after is not None:
-                directories[os.path.dirname(change.path)].stage(str(number), change.after)
-        for directory in directories.values():
-            directory.sync_staged()
+        directories: dict[str, _Directory] = {}
+        todo: list[tuple[_Directory, str | None, str]] = []
         for number, change in enumerate(changes):
             where, name = os.path.split(change.path)
-            directories[where].put(str(number) if change.after is not None else None, name)
+            if where not in directories:
+                directories[where] = stack.enter_context(_Directory(where))
+            staged = None if change.after is None else directories[where].stage(str(number), change.after)
+            todo.append((directories[where], staged, name))
+        for directory in directories.values():
+            directory.sync_staged()
+        for directory, staged, name in todo:
+            directory.put(staged, name)
 
 
 class _Directory:
@@ -253,8 +266,8 @@ class _Directory:
             os.close(fd)
         os.rmdir(STAGING, dir_fd=self._fd)
 
-    def stage(self, name: str, node: Node) -> None:
-        """Write a file in the staging directory."""
+    def stage(self, name: str, node: Node) -> str:
+        """Write a file in the staging directory; its name."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, node.mode, dir_fd=self._staging)
         try:
@@ -269,6 +282,7 @@ class _Directory:
                 os.fsync(fd)
         finally:
             os.close(fd)
+        return name
 
     def sync_staged(self) -> None:
         """Have everything that was staged on disk."""

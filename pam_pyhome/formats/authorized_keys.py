@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BLANK = b" \t"
+_BLANKS = (b" ", b"\t")
 _QUOTE = ord('"')
 _SHOWN = 40
 _RSA_BITS_MIN = 1024
@@ -125,7 +126,7 @@ def _parse_line(number: int, line: bytes) -> Key | None:
 
 def _words(text: bytes) -> tuple[bytes, bytes]:
     """The first word, and what follows it and the blanks after it."""
-    end = next((at for at, byte in enumerate(text) if byte in _BLANK), len(text))
+    end = min(at if (at := text.find(blank)) >= 0 else len(text) for blank in _BLANKS)
     return text[:end], text[end:].lstrip(_BLANK)
 
 

@@ -10,6 +10,10 @@ import time
 
 from pam_pyhome.errors import UnsafeFileError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 STAGED_SUFFIX = ".pyhome-new"
 _POLL_SECONDS = 0.02
 
@@ -28,8 +32,15 @@ def open_directory(name: str, *, within: int | None = None, owners: tuple[int, .
     return fd
 
 
-def read_file(directory: int, name: str, *, owners: tuple[int, ...], limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes that belongs to one of `owners`.
+def read_file(
+    directory: int,
+    name: str,
+    *,
+    owners: tuple[int, ...],
+    limit: int,
+    believe: Callable[[os.stat_result], None] | None = None,
+) -> bytes:
+    """The content of a regular file of at most `limit` bytes that belongs to one of `owners`, and that `believe` does not refuse.
 
     FileNotFoundError if there is none; UnsafeFileError for a link, a FIFO, a device, another owner or a larger file.
     """
@@ -40,8 +51,11 @@ def read_file(directory: int, name: str, *, owners: tuple[int, ...], limit: int)
             raise UnsafeFileError(name, "is a link or no regular file") from None
         raise
     try:
-        _believe(os.fstat(fd), name, owners, limit)
-        return _read_all(fd, name, limit)
+        status = os.fstat(fd)
+        _believe(status, name, owners, limit)
+        if believe is not None:
+            believe(status)
+        return _read_all(fd, name, status.st_size, limit)
     finally:
         os.close(fd)
 
@@ -56,13 +70,17 @@ def _believe(status: os.stat_result, name: str, owners: tuple[int, ...], limit: 
         raise UnsafeFileError(name, f"has {status.st_size} bytes, more than {limit}")
 
 
-def _read_all(fd: int, name: str, limit: int) -> bytes:
-    """Everything up to `limit` bytes; UnsafeFileError if the file grew beyond it meanwhile."""
-    content = b""
+def _read_all(fd: int, name: str, size: int, limit: int) -> bytes:
+    """Everything up to `limit` bytes, `size` as it seems; UnsafeFileError if the file grew beyond the limit meanwhile."""
+    content = os.read(fd, size + 1)
+    if len(content) == size:
+        return content
     while chunk := os.read(fd, limit + 1 - len(content)):
         content += chunk
         if len(content) > limit:
-            raise UnsafeFileError(name, f"has more than {limit} bytes")
+            break
+    if len(content) > limit:
+        raise UnsafeFileError(name, f"has more than {limit} bytes")
     return content
 
 
