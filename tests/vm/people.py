@@ -88,7 +88,8 @@ class Person:
         self.vm.run(
             f"rm -rf /home/{name} /home/.ecryptfs/{name} /var/lib/pyhome/{self.uid} /etc/sudoers.d/{name}; "
             f"tar -C /home -xpf /root/{name}.tar; usermod -p '{self._hash}' -s /bin/bash -c '' -G '' -e '' {name}; "
-            f"chage -d $(($(date +%s) / 86400)) {name}; loginctl disable-linger {name}; rm -f /dev/shm/*ecryptfs-{name}*"
+            f"chage -d $(($(date +%s) / 86400)) {name}; loginctl disable-linger {name}; rm -f /dev/shm/*ecryptfs-{name}*; "
+            f"setpriv --reuid={self.uid} --clear-groups keyctl clear @u"
         )
 
     def end_all(self) -> None:

@@ -40,6 +40,7 @@ def test_a7_b9_struck_at_every_step_of_the_rewrap(vm: VM, ada: Person) -> None:
 def test_b9_a_power_cut_after_passwd_loses_neither_password_nor_home(vm: VM, ada: Person) -> None:
     """When passwd has said that it is done, the new key file is on the disk."""
     with shell.ssh(vm, ada.name, ada.password) as session:
+        vm.run("sync")
         assert passwd(session, ada.password, NEW)[0] == 0
         vm.power_off()
     vm.power_on()

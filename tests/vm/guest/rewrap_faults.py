@@ -57,6 +57,8 @@ class Victim:
         self.name, self.old, self.new = name, old, new
         self.keyfiles = Path(keyfiles)
         self.kept = KEPT / _out("id", "-u", name)
+        self.wrapped = self.keyfiles / "wrapped-passphrase"
+        self.good = self.wrapped.read_bytes()
         self.passphrase = self.unwrap(old)
         self.hash = self.shadow()
         for directory, copy in ((self.keyfiles, "keyfiles"), (self.kept, "kept")):
@@ -68,7 +70,7 @@ class Victim:
 
     def unwrap(self, password: str) -> str:
         """The mount passphrase that the key file on disk gives for a password, or nothing."""
-        command = ["ecryptfs-unwrap-passphrase", str(self.keyfiles / "wrapped-passphrase"), "-"]
+        command = ["ecryptfs-unwrap-passphrase", str(self.wrapped), "-"]
         done = subprocess.run(command, input=password, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -89,7 +91,11 @@ class Victim:
 
     def outcome(self) -> dict[str, object]:
         """Which password logs in, and which open the home."""
-        opens = [name for name, word in (("old", self.old), ("new", self.new)) if self.unwrap(word) == self.passphrase]
+        if self.wrapped.read_bytes() == self.good:
+            opens = ["old"]
+        else:
+            words = (("old", self.old), ("new", self.new))
+            opens = [name for name, word in words if self.unwrap(word) == self.passphrase]
         return {"login": "old" if self.shadow() == self.hash else "new", "opens": opens}
 
 
@@ -119,8 +125,7 @@ def _changes_key_files(call: str, line: str) -> bool:
 def strike(victim: Victim, step: Step, blow: str) -> dict[str, object]:
     """One run of passwd with one blow, and what is left."""
     victim.restore()
-    when = f"{step.when}+" if blow == "disk full" else str(step.when)
-    (PLACE / "fault").write_text(f"{step.worker} {step.call}:{BLOWS[blow]}:when={when}")
+    (PLACE / "fault").write_text(f"{step.worker} {step.call}:{BLOWS[blow]}:when={step.when}")
     code = victim.passwd()
     (PLACE / "fault").unlink()
     struck = len(list((PLACE / "runs").iterdir())) >= step.worker
