@@ -42,7 +42,10 @@ def honest(peer: socket.socket) -> None:
         if turn:
             peer.send(broker.text_packet(broker.SAY, "That is not the passphrase."))
         peer.send(broker.text_packet(broker.PROMPT, "Passphrase of ada's home: "))
-        kind, answer = broker.parse_packet(peer.recv(broker.MAX_PACKET))
+        data = peer.recv(broker.MAX_PACKET)
+        if not data:
+            return
+        kind, answer = broker.parse_packet(data)
         assert kind == broker.ANSWER
         log("right" if answer == RIGHT else f"wrong:{len(answer)}")
         if opened.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -173,9 +174,10 @@ class Place:
 
     def terminal(self, command: str, environment: Mapping[str, str] | None = None) -> pexpect.spawn:
         """A shell command of ada in her home in the machine, on a terminal, without sshd."""
-        as_ada = ["/usr/bin/setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", "/bin/sh", "-c", f"cd; {command}"]
+        # In a session of its own: Ctrl-C is not for the program that led into the machine.
+        as_ada = ["/usr/bin/setsid", "--ctty", "/usr/bin/setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups"]
         given = {"HOME": "/home/ada", "TERM": "dumb", "SHELL": STUB, **(environment or {})}
-        return spawn(self.machine.enter(as_ada, {**ENVIRONMENT, **given}))
+        return spawn(self.machine.enter([*as_ada, "/bin/sh", "-c", f"cd; {command}"], {**ENVIRONMENT, **given}))
 
     def stubs(self) -> list[str]:
         """The pids of the login shells that have not become another program yet."""
@@ -185,7 +187,16 @@ class Place:
 def spawn(arguments: Sequence[str]) -> pexpect.spawn:
     """Start on a terminal of its own, without an agent of this machine."""
     given = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
-    return pexpect.spawn(arguments[0], list(arguments[1:]), timeout=TIMEOUT, env=given, encoding="utf-8", dimensions=(24, 200))
+    text = {"encoding": "utf-8", "codec_errors": "replace"}
+    return pexpect.spawn(
+        arguments[0], list(arguments[1:]), timeout=TIMEOUT, env=given, dimensions=(24, 200), preexec_fn=_restore_signals, **text
+    )
+
+
+def _restore_signals() -> None:
+    """What Python ignores for itself, programs are not used to."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(terminal: pexpect.spawn) -> int:
