@@ -36,11 +36,17 @@ def hand_over(pamh: Handle, opened: OpenedHome) -> None:
     description = _description(pamh, parent_of(pamh.pid))
     _take_key(description)  # of an earlier try at this login: a key that nobody may write cannot be updated
     try:
+        _possess()
         serial = keyring.add_key("user", description, content, keyring.KEY_SPEC_USER_KEYRING)
         keyring.set_permissions(serial, _ROOT_ONLY)
         keyring.set_timeout(serial, SECONDS)
     except OSError as error:
         pamh.log_warning(f"no key for a session of the parent process: {error}")
+
+
+def _possess() -> None:
+    """Have this process possess root's own keyring, which a service's session keyring does not link to."""
+    keyring.link(keyring.KEY_SPEC_USER_KEYRING, keyring.KEY_SPEC_PROCESS_KEYRING)
 
 
 def take(pamh: Handle) -> OpenedHome | None:
@@ -76,6 +82,7 @@ def _description(pamh: Handle, pid: int) -> str:
 def _take_key(description: str) -> bytes | None:
     """The payload of a one-shot key, which exists no more afterwards."""
     try:
+        _possess()
         serial = keyring.search(keyring.KEY_SPEC_USER_KEYRING, "user", description)
         content = keyring.read(serial)
         keyring.revoke(serial)
