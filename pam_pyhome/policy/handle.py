@@ -106,9 +106,13 @@ class Handle:
         self.conversation(Message(self.PAM_ERROR_MSG, text))
 
     def ask(self, prompt: str, *, explanation: str | None = None) -> bytes | None:
-        """Ask for a secret; None if there was no answer."""
-        before = [] if explanation is None else [Message(self.PAM_ERROR_MSG, explanation)]
-        answers = self.conversation([*before, Message(self.PAM_PROMPT_ECHO_OFF, prompt)])
+        """Ask for a secret; None if there was no answer.
+
+        The explanation is part of the prompt: an application that answers without asking anybody, as sshd's password method
+        does, then shows neither.
+        """
+        text = prompt if explanation is None else f"{explanation} {prompt}"
+        answers = self.conversation(Message(self.PAM_PROMPT_ECHO_OFF, text))
         return (answers[-1].resp or None) if answers else None
 
     def fail_delay(self, microseconds: int) -> None:
