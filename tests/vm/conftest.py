@@ -16,11 +16,14 @@ from tests.vm.vm import VM
 Maker = Callable[..., Person]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is here."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is here; what does not depend on the release runs on the newest only."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
+    spared = [item for item in items if item.get_closest_marker("newest_release") and f"[{SUITES[0]}" not in item.name]
+    config.hook.pytest_deselected(items=spared)
+    items[:] = [item for item in items if item not in spared]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
+pytestmark = pytest.mark.newest_release
+
 DAMAGED = "The key file of {}'s encrypted home is damaged, so the home stays locked"
 
 #: What is done to a good key file of version 2: header of 10 bytes, signature of 16, ciphertext.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.vm import people, shell
 from tests.vm.test_passwords import NEW, passwd, state
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.vm.people import Person
     from tests.vm.vm import VM
+
+pytestmark = pytest.mark.newest_release
 
 DISK = "/root/small-disk"
 

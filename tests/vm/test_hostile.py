@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.vm.shell import Shell
     from tests.vm.vm import VM
 
+pytestmark = pytest.mark.newest_release
+
 #: Python and shell files with names that careless root code would pick up; each leaves a mark if it is run.
 TRAPS = (
     "python3", "sh", "mount", "umount", "keyctl", "os.py", "sys.py", "encodings/__init__.py", "sitecustomize.py",

@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.vm import people, shell
 from tests.vm.test_passwords import NEW, passwd
 
 if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
+
+pytestmark = pytest.mark.newest_release
 
 FAULTS = Path(__file__).parent / "guest" / "rewrap_faults.py"
 
