@@ -94,7 +94,9 @@ class Shell:
     def try_(self, command: str, timeout: float = PROMPT_TIMEOUT) -> tuple[int, str]:
         """Run a command; give back its exit code and what it printed."""
         self._count += 1
-        self.terminal.sendline(f'{command}\necho "<{self._count}:$?>"')
+        # On one line where that is possible: what is typed ahead would be read, or thrown away, by sudo and its like.
+        between = "\n" if "\n" in command else " " if command.endswith("&") else "; "
+        self.terminal.sendline(f'{command}{between}echo "<{self._count}:$?>"')
         self.expect(rf"<{self._count}:(\d+)>\r?\n", timeout)
         return int(self.terminal.match[1]), plain(str(self.terminal.before))
 
@@ -114,9 +116,14 @@ class InnerShell(Shell):
 
     def logout(self) -> None:
         """Leave the inner shell; the outer one goes on."""
-        self.terminal.sendline("exit; echo le''ft")
-        self.terminal.sendline("echo le''ft")
-        self.expect(r"left\r?\n")
+        self.terminal.sendline("exit")
+        for _ in range(20):
+            self.terminal.sendline("echo le''ft")
+            if self.terminal.expect([r"left\r?\n", pexpect.TIMEOUT], timeout=5) == 0:
+                self.terminal.sendline("echo sy''nc")
+                self.expect(r"sync\r?\n")
+                return
+        raise VMError(f"{self.vm.suite}: the outer shell does not come back")
 
 
 def spawn(argv: Sequence[str], timeout: float = PROMPT_TIMEOUT) -> Terminal:

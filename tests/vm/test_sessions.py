@@ -154,7 +154,8 @@ def test_sudo_and_cron_meanwhile_neither_keep_nor_take_the_home(vm: VM, ada: Per
 def test_a11_b13_a_busy_home_is_locked_when_its_holder_ends_and_the_log_names_it(vm: VM, ada: Person, cursor: str) -> None:
     """A process with an open file outlives the session. The home stays open and usable for it; the log says who it is."""
     with shell.ssh(vm, ada.name, ada.password) as session:
-        session.do("nohup setsid sh -c 'exec 7>>held; sleep 12; echo still writable >&7' >/dev/null 2>&1 </dev/null &")
+        session.do("cd /")
+        session.do(f"setsid sh -c 'exec 7>>{ada.home}/held; sleep 12; echo still writable >&7' >/dev/null 2>&1 </dev/null &")
         session.do("sleep 1")
         session.logout()
     vm.wait_for(lambda: f"uid {ada.uid})" in vm.journal(cursor), "the log names the holder")
