@@ -15,6 +15,7 @@ from pam_pyhome.formats.settings import Settings, config_tokens, parse_tokens
 from pam_pyhome.kernel import files
 from pam_pyhome.sshd import config, daemon, layout, people
 from pam_pyhome.sshd.layout import Keys, Problem, User
+from pam_pyhome.sshd.parallel import divided
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -85,10 +86,23 @@ def survey(site: Site, chosen: Sequence[User] | None = None) -> Survey:
     """Compare the layout with what it should be, for everybody or for the `chosen`. Nothing is changed."""
     listed = _listed(site.template)
     users = _covered(site, listed) if chosen is None else {user.name: user for user in chosen}
-    look = _Look(site, listed, _read_index(site) if chosen is None else {})
-    changes = [*_directory_change(site.template), *look.at(users.values())]
+    index = _read_index(site) if chosen is None else {}
+    changes = [*_directory_change(site.template)]
+    problems: list[Problem] = []
+    stamps: dict[str, str] = {}
+    for share in divided(lambda some: _look(site, listed, index, some), list(users.values())):
+        changes += share[0]
+        problems += share[1]
+        stamps |= share[2]
     orphans = sorted(listed[name] for name in listed.keys() - users.keys() if chosen is None and people.look_up(name) is None)
-    return Survey(tuple(changes), tuple(look.problems), len(users), tuple(orphans), look.stamps)
+    return Survey(tuple(changes), tuple(problems), len(users), tuple(orphans), stamps)
+
+
+def _look(
+    site: Site, listed: dict[str, str], index: dict[str, str], users: Sequence[User]
+) -> tuple[list[Change], list[Problem], dict[str, str]]:
+    look = _Look(site, listed, index)
+    return list(look.at(users)), look.problems, look.stamps
 
 
 def _covered(site: Site, listed: Iterable[str]) -> dict[str, User]:
