@@ -1,0 +1,137 @@
+"""What sshd_config says about key files, and the drop-in that follows from it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pam_pyhome.errors import SshdError
+from pam_pyhome.sshd import config
+from pam_pyhome.sshd.config import Wanted, common_home_files, drop_in, key_files
+from pam_pyhome.sshd.layout import IN_DIRECTORY
+
+BOTH = (".ssh/authorized_keys", ".ssh/authorized_keys2")
+
+
+def parse(text: str, **included: str) -> list[config.Directive]:
+    return config.parse(text, config.MAIN, lambda pattern: [(pattern, included[pattern])] if pattern in included else [])
+
+
+def files(text: str, **included: str) -> list[tuple[str, tuple[str, ...]]]:
+    return [(block.match, block.files) for block in key_files(parse(text, **included))]
+
+
+def written(text: str) -> str:
+    return drop_in(Wanted(IN_DIRECTORY, tuple(key_files(parse(text))))).removeprefix(config.HEADER)
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        ("AuthorizedKeysFile a b", ("a", "b")),
+        ("  authorizedkeysfile=a", ("a",)),
+        ("AUTHORIZEDKEYSFILE\t=  a\tb # c", ("a", "b")),
+        ('AuthorizedKeysFile "a b" c#d', ("a b", "c#d")),
+        (r'AuthorizedKeysFile "a\"b" a\ b', ('a"b', "a b")),
+        ("AuthorizedKeysFile 'a b'", ("a b",)),
+    ],
+)
+def test_a_line_is_read_as_sshd_reads_it(line: str, arguments: tuple[str, ...]) -> None:
+    (directive,) = parse(line)
+    assert (directive.keyword, directive.arguments) == ("authorizedkeysfile", arguments)
+
+
+def test_comments_and_empty_lines_are_none() -> None:
+    assert parse("# AuthorizedKeysFile a\n\n  #\n") == []
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\f"), min_size=1), min_size=1))
+def test_words_are_quoted_as_they_are_read(words: list[str]) -> None:
+    assert list(config.words(" ".join(map(config.quoted, words)), "x")) == words
+
+
+def test_the_first_value_counts_and_included_files_stand_in_their_places() -> None:
+    assert files("Include x\nAuthorizedKeysFile b\n", x="AuthorizedKeysFile a\n") == [("", ("a",))]
+    assert files("AuthorizedKeysFile b\nInclude x\n", x="AuthorizedKeysFile a\n") == [("", ("b",))]
+    assert files("UsePAM yes\n") == [("", BOTH)]
+
+
+def test_match_blocks_end_with_their_file() -> None:
+    inner = "Match User ada\nAuthorizedKeysFile a\n"
+    assert files("Include x\nAuthorizedKeysFile b\n", x=inner) == [("User ada", ("a",)), ("", ("b",))]
+
+
+def test_a_match_block_inside_another_is_refused() -> None:
+    with pytest.raises(SshdError, match="inside another"):
+        files("Match User ada\nInclude x\n", x="Match Group g\nAuthorizedKeysFile a\n")
+
+
+def test_the_drop_in_keeps_what_was_read_before() -> None:
+    assert written("") == f"AuthorizedKeysFile {IN_DIRECTORY} {' '.join(BOTH)}\n"
+    text = f"AuthorizedKeysFile /etc/keys/%u %h/.ssh/authorized_keys {IN_DIRECTORY}\n"
+    assert written(text) == f"AuthorizedKeysFile {IN_DIRECTORY} /etc/keys/%u %h/.ssh/authorized_keys\n"
+
+
+def test_match_blocks_come_along_in_their_order() -> None:
+    text = """
+Match Group sftp
+  AuthorizedKeysFile /srv/%u
+Match User ada # she
+  AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2
+"""
+    assert [line.split() for line in written(text).splitlines() if line and not line.startswith("#")] == [
+        ["AuthorizedKeysFile", IN_DIRECTORY, *BOTH],
+        ["Match", "Group", "sftp"],
+        ["AuthorizedKeysFile", "/srv/%u"],
+        ["Match", "User", "ada", "#", "she"],
+        ["AuthorizedKeysFile", IN_DIRECTORY, *BOTH],
+    ]
+
+
+def test_where_sshd_never_asked_the_home_it_is_not_told_to() -> None:
+    assert written("AuthorizedKeysFile /srv/%u\nMatch User ada\nAuthorizedKeysFile .ssh/authorized_keys\n").split("\n")[2:] == [
+        "Match User ada",
+        f"    AuthorizedKeysFile {IN_DIRECTORY} .ssh/authorized_keys",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("value", ["none", "/etc/ssh/keys/%u", "%%h/x /y"])
+def test_without_files_in_homes_there_is_nothing_to_do(value: str) -> None:
+    blocks = key_files(parse(f"AuthorizedKeysFile {value}\n"))
+    assert (value == "%%h/x /y") != (not any(config.home_files(block.files) for block in blocks))
+    if value != "%%h/x /y":
+        with pytest.raises(SshdError, match="no file in a home"):
+            common_home_files(blocks)
+
+
+def test_files_in_homes_that_depend_on_the_user_need_a_question_and_others_a_refusal() -> None:
+    by_user = "AuthorizedKeysFile .ssh/authorized_keys\nMatch Group g\nAuthorizedKeysFile .ssh/other\n"
+    assert common_home_files(key_files(parse(by_user))) is None
+    with pytest.raises(SshdError, match="sshd_config:2"):
+        common_home_files(key_files(parse("Match Address 10.0.0.0/8\nAuthorizedKeysFile .ssh/inside\n")))
+    with pytest.raises(SshdError, match="sshd_config:2"):
+        common_home_files(key_files(parse("Match User ada Address 10.0.0.0/8\nAuthorizedKeysFile .ssh/inside\n")))
+
+
+def test_unlocking_at_login_leaves_what_needs_no_key() -> None:
+    methods = config.UNLOCK_METHODS
+    assert config.unlock_methods(parse("UsePAM yes\nChallengeResponseAuthentication no\n")) == f"{methods} password"
+    no_password = parse("UsePAM yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n")
+    assert config.unlock_methods(no_password) == methods
+    assert config.unlock_methods(parse("UsePAM yes\n")) == f"{methods} password keyboard-interactive:pam"
+
+
+@pytest.mark.parametrize("text", ["UsePAM no\n", "", "UsePAM yes\nAuthenticationMethods publickey,password\n"])
+def test_unlocking_at_login_is_refused_where_it_would_not_work(text: str) -> None:
+    with pytest.raises(SshdError):
+        config.unlock_methods(parse(text))
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        key_files(parse(text))
+    except SshdError:
+        return
