@@ -106,3 +106,16 @@ class SshdError(PyhomeError):
         super().__init__(f"{what}: {reason}")
         self.what = what
         self.reason = reason
+
+
+class LoginShellError(PyhomeError):
+    """A login shell that is not changed: whose, and the `reason`, a constant of `admin.login_shell`; `detail` may be empty."""
+
+    exit_code = 19
+
+    def __init__(self, user: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
+        self.user = user
+        self.reason = reason
+        self.detail = detail

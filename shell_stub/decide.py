@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pam_pyhome.formats.shells import STUB
 from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-STUB = b"/usr/lib/pyhome/pyhome-shell"
 LAST_RESORT = b"/bin/sh"
 NOT_UNLOCKED = 75  # EX_TEMPFAIL of sysexits.h
 

@@ -16,7 +16,6 @@ from pam_pyhome.shell_stub.decide import (
     LOCKED,
     OPEN,
     PLAIN,
-    STUB,
     Exec,
     Login,
     Refuse,
@@ -108,7 +107,7 @@ def _real_shell(name: bytes, configured: bytes) -> tuple[bytes, str]:
 def _is_stub(path: bytes) -> bool:
     """Whether the path leads here: becoming oneself would never end."""
     try:
-        return path == STUB or os.path.samefile(path, STUB)
+        return path == shells.STUB or os.path.samefile(path, shells.STUB)
     except OSError:
         return False
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pam_pyhome.errors import FormatError
 
 PATH = "/etc/pyhome-shells"
+STUB = b"/usr/lib/pyhome/pyhome-shell"
 MAX_SIZE = 16 * 1024 * 1024
 HEAD = b"# The real shells of the users of pyhome-shell(8); 'pyhome shell' writes this.\n"
 

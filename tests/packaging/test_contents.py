@@ -18,6 +18,7 @@ EXPECTED = {
     "etc/pyhome.conf": 0o644,
     "MODULES/pam_pyhome.so": 0o644,
     "usr/bin/pyhome": 0o755,
+    "usr/lib/pyhome/pyhome-shell": 0o755,
     "usr/lib/pyhome/pyhome-worker": 0o755,
     "usr/lib/pyhome/pyhomed": 0o755,
     "usr/lib/systemd/system/pyhomed-unlock.socket": 0o644,
@@ -32,6 +33,7 @@ EXPECTED = {
     "usr/share/man/man1/pyhome.1": 0o644,
     "usr/share/man/man5/pyhome.conf.5": 0o644,
     "usr/share/man/man8/pam_pyhome.8": 0o644,
+    "usr/share/man/man8/pyhome-shell.8": 0o644,
     "usr/share/man/man8/pyhomed.8": 0o644,
 }
 DEBIAN_ONLY = {

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pam_pyhome.formats.shells import STUB
 from pam_pyhome.shell_stub.decide import (
     LOCKED,
     NOT_UNLOCKED,
     OPEN,
     PLAIN,
-    STUB,
     Exec,
     Login,
     Refuse,

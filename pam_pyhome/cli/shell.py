@@ -1,0 +1,112 @@
+"""``pyhome shell``: who has pyhome-shell as the login shell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pam_pyhome.admin import login_shell
+from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.failure import CommandError, reported
+from pam_pyhome.errors import LoginShellError
+from pam_pyhome.formats.shells import PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DECLINED = 1
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+_ADVICE = {
+    login_shell.NO_USER: "check the name",
+    login_shell.SYSTEM_USER: "leave its shell as it is",
+    login_shell.NOT_ENCRYPTED: "there is nothing that a login shell could unlock",
+    login_shell.NO_LOGIN: "give the user another one with 'chsh' first",
+    login_shell.NOT_RUNNABLE: "install it, or give the user another one with 'chsh'",
+    login_shell.NOT_LISTED: f"run 'add-shell {login_shell.STUB}', or add that line",
+    login_shell.BROKEN: "reinstall pyhome",
+    login_shell.NOT_RECORDED: "give the user a shell with 'chsh'",
+    login_shell.NOT_CHANGED: "change it where this user is kept",
+}
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def shell(context: click.Context) -> None:
+    """Unlock homes at the login shell, for logins by key."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@shell.command(help="Make pyhome-shell the login shell of USER.")
+@click.argument("user")
+@_YES
+def enable(user: str, *, yes: bool) -> None:
+    """Enable for one user."""
+    with _reported(user):
+        found = login_shell.show(user)
+        if not found.enabled:
+            _confirm(f"Make {login_shell.STUB} the login shell of {one_line(user)}?", yes=yes)
+        changed = login_shell.enable(user)
+        found = login_shell.show(user)
+    _print(found, changed=changed)
+    if changed:
+        click.echo(f"'pyhome shell disable {one_line(user)}' takes it back")
+
+
+@shell.command(help="Give USER the real shell back.")
+@click.argument("user")
+@_YES
+def disable(user: str, *, yes: bool) -> None:
+    """Disable for one user."""
+    with _reported(user):
+        found = login_shell.show(user)
+        if found.enabled:
+            _confirm(f"Make {found.real_shell} the login shell of {one_line(user)} again?", yes=yes)
+        changed = login_shell.disable(user)
+        found = login_shell.show(user)
+    _print(found, changed=changed)
+
+
+@shell.command(help="Say which login shell and which real shell USER has.")
+@click.argument("user")
+@click.pass_context
+def show(context: click.Context, user: str) -> None:
+    """Show one user; 1 if pyhome-shell is not the login shell."""
+    with _reported(user):
+        found = login_shell.show(user)
+    _print(found, changed=None)
+    context.exit(0 if found.enabled else 1)
+
+
+def _print(found: login_shell.Found, *, changed: bool | None) -> None:
+    line = f"{one_line(found.user)}: the login shell is {one_line(found.login_shell or '/bin/sh')}"
+    if found.enabled:
+        line += f", the real shell {one_line(found.real_shell or 'is not recorded')}"
+    click.echo(f"{line}; nothing was changed" if changed is False else line)
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal, unless told not to."""
+    if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
+        raise CommandError("nothing was changed", _DECLINED)
+
+
+@contextlib.contextmanager
+def _reported(user: str) -> Iterator[None]:
+    """Turn what goes wrong into a CommandError. Everything here is root's."""
+    if os.geteuid() != 0:
+        raise CommandError("changes files of root; run it as root", 1)
+    try:
+        with reported(PATH):
+            yield
+    except CommandError as failure:
+        cause = failure.__cause__
+        if not isinstance(cause, LoginShellError):
+            raise
+        detail = f" ({cause.detail})" if cause.detail else ""
+        advice = _ADVICE[cause.reason]
+        raise CommandError(f"{user}: {cause.reason}{detail}; {advice}", cause.exit_code) from cause
