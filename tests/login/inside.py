@@ -17,9 +17,11 @@ from pam_pyhome.backends import ecryptfs_mount
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.ecryptfs import EcryptfsBackend
 from pam_pyhome.errors import PyhomeError
+from pam_pyhome.formats.opened import OpenedHome
 
 ADA = Account("ada", 61001, 61001, "/home/ada")
 BACKEND = EcryptfsBackend()
+PREPARED: list[OpenedHome] = []
 
 
 def unlock(password: bytes) -> str:
@@ -34,13 +36,25 @@ def verify(password: bytes) -> str:
     return "ok"
 
 
-def settle(password: bytes, new: bytes | None = None) -> str:
-    """What a login does to the key files once the mount has proved them: `rewritten`, `kept` or `changed meanwhile`."""
-    opened = BACKEND.unlock(ADA, password, exact=False, rewrap=new)
+def prepare(password: bytes, new: bytes | None = None) -> str:
+    """What the auth phase leaves for the session phase, with a key file for `new` where that is the login password."""
+    PREPARED[:] = [BACKEND.unlock(ADA, password, exact=False, rewrap=new)]
+    return "ok"
+
+
+def finish() -> str:
+    """What the session phase does to the key files once the mount has proved them: `rewritten`, `kept` or `changed meanwhile`."""
+    (opened,) = PREPARED
     if opened.rewrite is not None and not BACKEND.rewrite(ADA, opened.rewrite):
         return "changed meanwhile"
     BACKEND.remember(ADA, opened)
     return "kept" if opened.rewrite is None else "rewritten"
+
+
+def settle(password: bytes, new: bytes | None = None) -> str:
+    """Both, one after the other."""
+    prepare(password, new)
+    return finish()
 
 
 def mountpoint() -> str:
@@ -57,6 +71,8 @@ def keys(password: bytes) -> str:
 VERBS: dict[str, Callable[..., str]] = {
     "unlock": unlock,
     "verify": verify,
+    "prepare": prepare,
+    "finish": finish,
     "settle": settle,
     "mountpoint": mountpoint,
     "keys": keys,

@@ -8,6 +8,7 @@ import pytest
 
 from tests.login.conftest import PASSWORD
 from tests.login.homes import ADA, AUTHTOK_ERR, AUTHTOK_RECOVERY_ERR, LoginMachine, answers, differences, unwrap, wrap
+from tests.login.worker import Inside
 
 pytestmark = pytest.mark.root
 
@@ -121,6 +122,31 @@ def test_after_a_reset_the_next_login_asks_once_for_the_old_password(machine: Lo
     assert [line for line in said if not line.startswith("message")] == ["auth 0", "open 0"]
     assert "the home was not mounted" in machine.log()  # but it was tried, so the key was there
     assert differences(before, machine.snapshot("/home")) == []  # a repair waits for the proof of a mount
+
+
+def test_the_repair_once_the_mount_has_proved_the_key(machine: LoginMachine) -> None:
+    """What the session phase then does; the old file stays where only root can reach it until the new one has proved itself."""
+    before = machine.wrapped().read_bytes()
+    machine.pam("login", "ada", *answers(NEW, NEW), "chauthtok")
+    with Inside(machine) as inside:
+        assert inside("prepare", PASSWORD, NEW) == "ok"
+        assert machine.wrapped().read_bytes() == before
+        assert inside("finish") == "rewritten"
+        assert inside("verify", NEW) == "ok"
+    assert machine.opens(NEW)
+    assert machine.wrapped().stat().st_uid == ADA
+    assert (machine.kept() / "wrapped-passphrase.previous").read_bytes() == before
+    said = machine.pam("login", "ada", *answers(NEW), "auth", "open")
+    assert "message 1 Old password: " not in said
+
+
+def test_the_repair_does_not_undo_a_change_that_came_between(machine: LoginMachine) -> None:
+    with Inside(machine) as inside:
+        inside("prepare", PASSWORD, NEW)
+        wrap(machine.wrapped(), OTHER)
+        assert inside("finish") == "changed meanwhile"
+    assert machine.opens(OTHER)
+    assert not machine.kept().exists()
 
 
 def test_an_old_password_that_is_wrong_too_is_not_asked_for_again(machine: LoginMachine) -> None:
