@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OK, WARN, FAIL = "ok", "warn", "fail"
 _USERS_MAX = 5
 _SHOWN_MAX = 20
+_FILE_MAX = 64 * 1024 * 1024
 
 
 class Finding(NamedTuple):
@@ -67,12 +68,13 @@ def _about_config(proposal: manage.Proposal) -> Iterator[Finding]:
     other = [change.path for change in proposal.changes if change not in proposal.found.changes]
     for path in other:
         yield Finding(FAIL, path, "is not as it should be")
-    if not other:
-        try:
-            manage.verify(proposal)
+    try:
+        manage.verify(proposal)
+    except PyhomeError as error:
+        yield Finding(FAIL, config.DROP_IN, str(error))
+    else:
+        if not other:
             yield Finding(OK, config.DROP_IN, "is in place and wins")
-        except PyhomeError as error:
-            yield Finding(FAIL, config.DROP_IN, str(error))
 
 
 def _about_layout(proposal: manage.Proposal) -> Iterator[Finding]:
@@ -157,13 +159,14 @@ def _answer(user: User, path: str, *, strict: bool) -> Answer:
     try:
         with rights_of(user.uid, user.gid), open(path, "rb", opener=_open_quickly) as file:
             status = os.fstat(file.fileno())
-            content = file.read() if stat.S_ISREG(status.st_mode) else None
+            regular = stat.S_ISREG(status.st_mode) and status.st_size <= _FILE_MAX
+            content = file.read() if regular else None
     except FileNotFoundError:
         return Answer(path, 0, "is absent")
     except OSError as error:
         return Answer(path, 0, f"cannot be read by the user: {os.strerror(error.errno or 0)}")
     if content is None:
-        return Answer(path, 0, "is no regular file")
+        return Answer(path, 0, f"is no regular file of at most {_FILE_MAX} bytes")
     reason = _why_unsafe(user, path, status) if strict else None
     if reason is not None:
         return Answer(path, 0, reason)

@@ -169,9 +169,9 @@ def verify(proposal: Proposal) -> None:
         value = daemon.dump(binary, user or None).get("authorizedkeysfile", ("",))[0]
         if value != " ".join(files):
             found = config.first_outside(proposal.directives, "authorizedkeysfile")
-            winner = f"{found.place} wins over" if found else "something else than"
+            winner = f"{found.place} wins over" if found else "another setting wins over"
             where = f"AuthorizedKeysFile for {user}" if user else "AuthorizedKeysFile"
-            raise SshdError(where, f"would be {value!r}: {winner} {config.DROP_IN}; nothing was changed")
+            raise SshdError(where, f"stays {value!r}: {winner} {config.DROP_IN}, which so has no effect")
 
 
 def _files_after(template: str, block: config.Block) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def test_other_names_that_sshd_may_know(name: str, inner: str) -> None:
         b"no-pty",
         b"No-PTY,X11-Forwarding,no-touch-required,verify-required",
         b"restrict,",
-        b"cert-authority,principals=\"ada,bob\"",
+        b'cert-authority,principals="ada,bob"',
         b'command="echo \\"a b\\" # c, d",no-user-rc',
         b'command="a",environment="A=b c",environment="B=",from="*.example,!bad",expiry-time="20300101"',
         b'permitopen="[::1]:80",permitopen="localhost:*",permitlisten="8080",tunnel="0"',
