@@ -47,11 +47,12 @@ def _describe(pid: str) -> str:
 
 def _uses(process: str, device: int, mapped_device: str) -> Iterator[str]:
     """How a process uses the device: `cwd`, `root`, `exe`, `fd N` or `mapping`, with the path."""
-    links = ["cwd", "root", "exe"]
     try:
-        links += [f"fd/{number}" for number in os.listdir(f"{process}/fd")]
+        files = [f"fd/{number}" for number in os.listdir(f"{process}/fd")]
     except OSError:
         return
+    # Open files first: the path of one says more than a working directory.
+    links = [*files, "cwd", "root", "exe"]
     for link in links:
         try:
             if _device(f"{process}/{link}") == device:
