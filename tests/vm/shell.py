@@ -26,7 +26,7 @@ TEXT = {"encoding": "utf-8", "codec_errors": "replace"}
 
 PASSWORD_PROMPT = r"[Pp]assword( for [\w.-]+)?: ?$"
 SHELL_PROMPT = r"[$#] (\x1b\[[0-9?;]*[a-zA-Z])*$"
-REFUSED = r"Permission denied|Login incorrect|Authentication failure|Connection closed|closed by remote host"
+REFUSED = r"Permission denied|account has expired|Login incorrect|Authentication failure|Connection closed|closed by remote host"
 
 #: Questions that a login may ask besides the password.
 PROMPTS = {
@@ -52,6 +52,7 @@ class Terminal(Protocol):
     exitstatus: int | None
 
     def expect(self, pattern: object, timeout: float) -> int: ...  # noqa: D102  # as in pexpect
+    def send(self, text: str) -> int: ...  # noqa: D102  # as in pexpect
     def sendline(self, line: str) -> int: ...  # noqa: D102  # as in pexpect
     def close(self, *, force: bool = True) -> None: ...  # noqa: D102  # as in pexpect
 
@@ -137,15 +138,21 @@ def spawn(argv: Sequence[str], timeout: float = PROMPT_TIMEOUT) -> Terminal:
 
 def ssh(vm: VM, user: str, password: str, *options: str) -> Shell:
     """Log in over ssh with a password, on a connection of its own, and get a shell."""
-    shell = Shell(vm, spawn(vm.ssh(user, *PASSWORD_ONLY, "-tt", *options)))
-    _answer_login(shell, password, {})
-    return shell
+    return _over_ssh(vm, vm.ssh(user, *PASSWORD_ONLY, "-tt", *options), password, {})
 
 
 def ssh_asked(vm: VM, user: str, password: str, **answers: str) -> Shell:
     """Log in over ssh by keyboard-interactive, where PAM can ask whatever it wants; ``answers`` as in :data:`PROMPTS`."""
-    shell = Shell(vm, spawn(vm.ssh(user, *ASKED_ONLY, "-tt")))
-    _answer_login(shell, password, answers)
+    return _over_ssh(vm, vm.ssh(user, *ASKED_ONLY, "-tt"), password, answers)
+
+
+def _over_ssh(vm: VM, command: list[str], password: str, answers: dict[str, str]) -> Shell:
+    shell = Shell(vm, spawn(command))
+    try:
+        _answer_login(shell, password, answers)
+    except LoginRefusedError:
+        shell.terminal.close()
+        raise
     return shell
 
 
@@ -182,7 +189,6 @@ def _answer_login(shell: Shell, password: str, answers: dict[str, str]) -> None:
         shell.terminal.sendline(prompts[patterns[which]])
     shell.greeting = plain("\n".join([*said, str(shell.terminal.before)]))
     if which != 0:
-        shell.terminal.close()
         raise LoginRefusedError(shell.greeting + str(shell.terminal.after or ""))
     shell.settle()
 
