@@ -10,7 +10,8 @@ from pam_pyhome.shell_stub.terminal import LeftError, Terminal, wipe
 
 ASK_SECONDS = 20.0
 ANSWER_SECONDS = 120.0
-CONNECTIONS = 3
+CONNECTIONS = 4
+PAUSE_SECONDS = 1.0
 
 
 class Unavailable(Exception):  # noqa: N818 - a state of affairs, and nobody's error
@@ -24,10 +25,11 @@ class _Gone(Exception):  # noqa: N818 - as above
 def converse(terminal: Terminal) -> None:
     """Return when the home is open, or turns out to be none. Raises LeftError if it stays locked, Unavailable if it must.
 
-    A broker that goes away in the middle, as one that is restarted, is asked again.
+    A broker that goes away in the middle, as one that is restarted, or that is busy with too many others, is asked again.
     """
     reason = ""
-    for _ in range(CONNECTIONS):
+    for attempt in range(CONNECTIONS):
+        terminal.wait(seconds=PAUSE_SECONDS if attempt else 0)
         try:
             _talk(terminal)
             return
