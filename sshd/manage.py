@@ -8,7 +8,8 @@ import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import plan
-from pam_pyhome.admin.plan import Change, Journal, Node, observe
+from pam_pyhome.admin.journal import Journal
+from pam_pyhome.admin.plan import Change, Node, observe
 from pam_pyhome.errors import PyhomeError, SshdError
 from pam_pyhome.sshd import config, daemon, layout, pam_stack, people
 from pam_pyhome.sshd.survey import SETTINGS, STATE, Site, Survey, read_settings, survey, write_index
@@ -137,6 +138,7 @@ def carry_out(proposal: Proposal) -> str:
     SshdError if the result is not right; everything is as before then.
     """
     with Journal(STATE) as journal:
+        _sweep()
         _try_alone(proposal)
         if proposal.changes:
             plan.apply(proposal.changes, journal)
@@ -149,6 +151,11 @@ def carry_out(proposal: Proposal) -> str:
     if any(change.path == config.DROP_IN for change in proposal.changes):
         return daemon.reload()
     return "sshd's configuration is unchanged"
+
+
+def _sweep() -> None:
+    """Clear away what a killed run has left."""
+    plan.sweep(os.path.dirname(path) for path in (*layout.TEMPLATES, config.DROP_IN, pam_stack.PAM_FILE))
 
 
 def _try_alone(proposal: Proposal) -> None:
@@ -232,6 +239,7 @@ def revert(changes: Sequence[Change]) -> str:
     SshdError if sshd would not start with the configuration as it was; nothing has changed then.
     """
     with Journal(STATE) as journal:
+        _sweep()
         works = _sshd_works()
         plan.carry_out(changes)
         if works and not _sshd_works():

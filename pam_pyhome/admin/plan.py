@@ -1,33 +1,31 @@
 """Changes to files outside the homes: planned, shown as a unified diff, applied durably, journalled, taken back.
 
-A plan is a sequence of `Change`; making one changes nothing. `apply` first notes in a `Journal` what each path was before
+A plan is a sequence of `Change`; making one changes nothing. `apply` first notes in a journal what each path was before
 pyhome first touched it, then makes the new files complete on disk, then puts them in place with one rename each. Killed at any
-instant, it leaves every path as it was or as it should be; the same plan made anew finishes the work. `undo` of a journal is
-again a plan.
+instant, it leaves every path as it was or as it should be; the same plan made anew finishes the work. What undoes all of it
+is again a plan.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import difflib
 import errno
-import json
 import os
 import stat
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pam_pyhome.errors import StorageError, UnsafeFileError
-from pam_pyhome.kernel import files
 from pam_pyhome.kernel.durable import sync_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pam_pyhome.admin.journal import Journal
+
 STAGING = ".pyhome-staged"
 _FILE_MAX = 64 * 1024 * 1024
 _ONE_BY_ONE = 32
-_LOCK_SECONDS = 60.0
 
 
 class Node(NamedTuple):
@@ -185,7 +183,7 @@ def _make_directory(path: str, node: Node) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    _sync_directory(os.path.dirname(path))
+    sync_directory(os.path.dirname(path))
 
 
 def _remove_directory(path: str) -> None:
@@ -196,10 +194,11 @@ def _remove_directory(path: str) -> None:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
             raise
     else:
-        _sync_directory(os.path.dirname(path))
+        sync_directory(os.path.dirname(path))
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
+    """Have what has happened in a directory on disk. OSError if that fails."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -223,6 +222,31 @@ def _place_files(changes: Sequence[Change]) -> None:
             directory.put(staged, name)
 
 
+def sweep(directories: Iterable[str]) -> None:
+    """Remove what runs that were killed have left in these directories. OSError if that fails."""
+    for path in directories:
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _sweep(fd)
+            finally:
+                os.close(fd)
+
+
+def _sweep(directory: int) -> None:
+    """Remove the staging directory in `directory`, if there is one."""
+    try:
+        fd = os.open(STAGING, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    try:
+        for name in os.listdir(fd):
+            os.unlink(name, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(STAGING, dir_fd=directory)
+
+
 class _Directory:
     """A directory in which files take their places. They are prepared in one inside it that only root can enter.
 
@@ -237,7 +261,7 @@ class _Directory:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._discard()
+            _sweep(self._fd)
             os.mkdir(STAGING, 0o700, dir_fd=self._fd)
             self._staging = os.open(STAGING, flags, dir_fd=self._fd)
         except OSError:
@@ -248,23 +272,10 @@ class _Directory:
     def __exit__(self, *_: object) -> None:
         try:
             os.close(self._staging)
-            self._discard()
+            _sweep(self._fd)
             os.fsync(self._fd)
         finally:
             os.close(self._fd)
-
-    def _discard(self) -> None:
-        """Remove the staging directory, also that of a run that was killed."""
-        try:
-            fd = os.open(STAGING, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
-        except FileNotFoundError:
-            return
-        try:
-            for name in os.listdir(fd):
-                os.unlink(name, dir_fd=fd)
-        finally:
-            os.close(fd)
-        os.rmdir(STAGING, dir_fd=self._fd)
 
     def stage(self, name: str, node: Node) -> str:
         """Write a file in the staging directory; its name."""
@@ -296,95 +307,3 @@ class _Directory:
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._fd)
-
-
-# Remembering
-
-
-class Journal:
-    """What paths were before pyhome first touched them: one JSON object per line. Use as a context manager, which locks it.
-
-    `directory` is made if need be, for root alone. StorageError if another process holds the lock for a minute.
-    """
-
-    def __init__(self, directory: str) -> None:
-        """Take the place; nothing happens yet."""
-        self.directory = directory
-        self._path = os.path.join(directory, "journal")
-        self._lock = -1
-
-    def __enter__(self) -> Self:
-        """Lock out others who apply or undo."""
-        os.makedirs(self.directory, 0o700, exist_ok=True)
-        os.close(files.open_directory(self.directory, owners=(0,)))
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._lock = os.open(os.path.join(self.directory, "lock"), flags, 0o600)
-        if not files.try_lock(self._lock, exclusive=True, seconds=_LOCK_SECONDS):
-            os.close(self._lock)
-            raise StorageError(self.directory, "is in use by another pyhome")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let others in."""
-        os.close(self._lock)
-
-    def record(self, changes: Sequence[Change]) -> None:
-        """Note what the paths of `changes` were, on disk; a path that is noted already keeps its first entry."""
-        lines = self._lines()
-        known = {line.partition(b', "was": ')[0] for line in lines}
-        new = [line for line in map(_journal_line, changes) if line.partition(b', "was": ')[0] not in known]
-        if not new:
-            return
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            # The beginning of a line that a killed run has left goes.
-            file.truncate(sum(map(len, lines)))
-            file.seek(0, os.SEEK_END)
-            file.writelines(new)
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_directory(self.directory)
-
-    def _lines(self) -> list[bytes]:
-        """The complete lines."""
-        try:
-            with open(self._path, "rb") as file:
-                return [line for line in file if line.endswith(b"\n")]
-        except FileNotFoundError:
-            return []
-
-    def undo(self) -> list[Change]:
-        """The plan that makes every path again what it was, latest first."""
-        wanted = [_journal_entry(line) for line in reversed(self._lines())]
-        changes = [Change(path, observe(path), was) for path, was in wanted]
-        return [change for change in changes if change.before != change.after]
-
-    def close(self, *, keep_as: str, undone: Sequence[Change]) -> None:
-        """Forget everything, now that `undone` has been carried out; what was there until then goes to the file `keep_as`."""
-        kept = b"".join(_journal_line(change) for change in undone)
-        fd = files.open_directory(self.directory, owners=(0,))
-        try:
-            files.replace_file(fd, keep_as, kept)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink("journal", dir_fd=fd)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def _journal_line(change: Change) -> bytes:
-    node = change.before
-    was: dict[str, Any] | None = None
-    if node is not None:
-        content = None if node.content is None else base64.b64encode(node.content).decode("ascii")
-        was = {"uid": node.uid, "gid": node.gid, "mode": node.mode, "content": content}
-    return json.dumps({"path": change.path, "was": was}).encode("ascii") + b"\n"
-
-
-def _journal_entry(line: bytes) -> tuple[str, Node | None]:
-    entry = json.loads(line)
-    was = entry["was"]
-    if was is None:
-        return entry["path"], None
-    content = None if was["content"] is None else base64.b64decode(was["content"])
-    return entry["path"], Node(was["uid"], was["gid"], was["mode"], content)

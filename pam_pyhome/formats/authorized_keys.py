@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BLANK = b" \t"
 _BLANKS = (b" ", b"\t")
+_INNER_BLANKS = b"\r\v\f"
 _QUOTE = ord('"')
 _SHOWN = 40
 _RSA_BITS_MIN = 1024
@@ -217,7 +218,8 @@ def _inner_name(name: str) -> str:
 
 
 def _decode(encoded: bytes) -> bytes:
-    """Undo base64, as strictly as sshd."""
+    """Undo base64, as strictly as sshd, which passes over blanks of the kinds that do not end a word."""
+    encoded = encoded.translate(None, _INNER_BLANKS)
     try:
         blob = binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error:
