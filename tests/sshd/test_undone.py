@@ -69,7 +69,7 @@ def test_apply_killed_at_any_step(machine: SshdMachine) -> None:
     machine.pyhome("revert", "--yes")
     assert steps > 20
     for step in range(1, steps + 1):
-        shutil.rmtree(machine.path(STATE))
+        shutil.rmtree(machine.path(STATE.parent))
         assert killed(machine, step, "apply", "--yes") == ""
         machine.run(["/usr/sbin/sshd", "-t"])
         assert given in (machine.laid_out("bob") or b"")
