@@ -15,12 +15,16 @@ from tests.vm.vm import VM
 
 Maker = Callable[..., Person]
 
+#: What says that an emulated machine did not answer in time, and nothing about pyhome. Such a test is run once more, and reported.
+TOO_SLOW = ["VMError", "TimeoutExpired", "TIMEOUT", "EOF"]
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is here; what does not depend on the release runs on the newest only."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_SLOW))
     spared = [item for item in items if item.get_closest_marker("newest_release") and f"[{SUITES[0]}" not in item.name]
     config.hook.pytest_deselected(items=spared)
     items[:] = [item for item in items if item not in spared]
