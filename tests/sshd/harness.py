@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.pam.harness import ENVIRONMENT, REPOSITORY, Machine, eventually
+from tests.pam.harness import ENVIRONMENT, REPOSITORY, Build, Machine, eventually
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,14 +31,19 @@ ADA, BOB = 61001, 61002
 Files = dict[str, tuple[int, int, int, bytes | str | None]]
 
 
+class _NoBuild(Build):
+    """The layout has nothing to do with the PAM module."""
+
+    def __init__(self) -> None:
+        self.sanitized = False
+
+
 class SshdMachine(Machine):
     """Use as a context manager. `key` is a private key of the client, `line` its line in authorized_keys."""
 
     def __init__(self, base: Path) -> None:
+        super().__init__(base, _NoBuild())
         self._directory = base
-        self._base = base / "machine"
-        self._init = None
-        self._pid = 0
         self._sshd: subprocess.Popen[bytes] | None = None
         self.port = 0
 
