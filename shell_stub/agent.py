@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+import stat
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 VARIABLE = b"SSH_AUTH_SOCK"
 LOWEST = 100  # above what shells use for themselves, and what people write in scripts
+STALE_SECONDS = 60.0
 
 
 class Agent:
@@ -44,7 +48,33 @@ def hold(environment: Mapping[bytes, bytes], home: bytes) -> Agent:
         except OSError:
             continue
         try:
+            _sweep(fd)
             return Agent(fcntl.fcntl(fd, fcntl.F_DUPFD, LOWEST), name)
         finally:
             os.close(fd)
     return Agent()
+
+
+def _sweep(directory: int) -> None:
+    """Remove what earlier sessions left: sshd cannot remove a socket whose path leads into the open home by then."""
+    place = b"/proc/self/fd/%d" % directory
+    try:
+        for name in os.listdir(place):
+            status = os.lstat(place + b"/" + name)
+            if stat.S_ISSOCK(status.st_mode) and time.time() - status.st_mtime > STALE_SECONDS and _is_dead(place + b"/" + name):
+                os.unlink(place + b"/" + name)
+    except OSError:
+        pass
+
+
+def _is_dead(path: bytes) -> bool:
+    """Whether nobody listens on a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False

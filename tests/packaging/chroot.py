@@ -37,29 +37,31 @@ exec sleep infinity
 """
 
 
-def cached_root(suite: str) -> Path:
+def cached_root(suite: str, packages: tuple[str, ...] = PACKAGES, purpose: str = "packaging") -> Path:
     """The directory with the root of ``suite``, made first if the cache in ``$PYHOME_CACHE`` has none. Takes about a minute."""
     cache = Path(os.environ.get("PYHOME_CACHE") or "/var/cache/pyhome-tests")
     cache.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(repr((suite, PACKAGES)).encode()).hexdigest()[:16]
-    target = cache / f"packaging-{suite}-{key}"
-    with (cache / f"packaging-{suite}.lock").open("w") as lock:
+    key = hashlib.sha256(repr((suite, packages)).encode()).hexdigest()[:16]
+    target = cache / f"{purpose}-{suite}-{key}"
+    with (cache / f"{purpose}-{suite}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.is_dir():
-            for old in cache.glob(f"packaging-{suite}-*"):
+            for old in cache.glob(f"{purpose}-{suite}-*"):
                 shutil.rmtree(old)
-            _make_root(suite, target)
+            _make_root(suite, packages, target)
     return target
 
 
-def _make_root(suite: str, target: Path) -> None:
+def _make_root(suite: str, packages: tuple[str, ...], target: Path) -> None:
     """Make the root beside `target` and move it there when it is complete."""
     unfinished = target.with_name(target.name + ".new")
     options = [
         "--mode=root",
         "--variant=apt",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         '--aptopt=APT::Install-Recommends "false"',
+        # Suites that change daily go out of date, and a mirror may be behind.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
     ]
     done = subprocess.run(
         ["mmdebstrap", *options, suite, str(unfinished)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

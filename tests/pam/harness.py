@@ -69,20 +69,22 @@ def octal(path: str) -> str:
 
 
 class Machine:
-    """The machine; use as a context manager. `path` names its files from outside."""
+    """The machine; use as a context manager. `path` names its files from outside. `lower` is the root that it changes a copy of."""
 
-    def __init__(self, base: Path, build: Build) -> None:
+    def __init__(self, base: Path, build: Build, lower: Path = Path("/")) -> None:
         self.build = build
+        self._lower = lower
         self._base = base / "machine"
         self._init: subprocess.Popen[bytes] | None = None
         self._pid = 0
 
     def __enter__(self) -> Self:
         self._base.mkdir(parents=True, exist_ok=True)
+        own = self._lower == Path("/")
         root_device = os.stat("/").st_dev
-        shared = sorted({str(path) for path in (REPOSITORY, Path(sys.prefix)) if path.stat().st_dev != root_device})
+        shared = sorted({str(path) for path in (REPOSITORY, Path(sys.prefix)) if not own or path.stat().st_dev != root_device})
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
-        command = [*unshare, "/usr/bin/python3", "-I", str(HERE / "machine_init.py"), str(self._base), *shared]
+        command = [*unshare, "/usr/bin/python3", "-I", str(HERE / "machine_init.py"), str(self._base), str(self._lower), *shared]
         self._init = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._init.stdout is not None
         if self._init.stdout.readline() != b"ready\n":

@@ -1,6 +1,6 @@
 """Process 1 of a test machine: makes the mounts, then keeps the system log and reaps orphans until its standard input ends.
 
-Run as `unshare --mount --pid --fork … python3 machine_init.py BASE SHARED...`; prints one line when the machine is ready.
+Run as `unshare --mount --pid --fork … python3 machine_init.py BASE LOWER SHARED...`; prints one line when the machine is ready.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ def mount(*arguments: str) -> None:
     subprocess.run(["/bin/mount", *arguments], check=True)
 
 
-def make_root(base: str, shared: list[str]) -> str:
-    """The machine's file system: this one's, with all changes kept in memory, and no devices, processes or state of it."""
+def make_root(base: str, lower: str, shared: list[str]) -> str:
+    """The machine's file system: that at `lower`, with all changes kept in memory, and no devices, processes or state of it."""
     mount("-t", "tmpfs", "-o", "mode=0755", "machine", base)
     for name in ("upper", "work", "root"):
         os.mkdir(f"{base}/{name}")
     root = f"{base}/root"
-    mount("-t", "overlay", "-o", f"lowerdir=/,upperdir={base}/upper,workdir={base}/work", "machine", root)
+    mount("-t", "overlay", "-o", f"lowerdir={lower},upperdir={base}/upper,workdir={base}/work", "machine", root)
     for path in shared:
+        os.makedirs(root + path, exist_ok=True)
         mount("--rbind", path, root + path)
     mount("-t", "proc", "proc", f"{root}/proc")
     for path in ("/run", "/home", "/dev"):
@@ -67,7 +68,7 @@ def keep_log() -> None:
 
 def main() -> None:
     os.umask(0o022)
-    enter_root(make_root(sys.argv[1], sys.argv[2:]))
+    enter_root(make_root(sys.argv[1], sys.argv[2], sys.argv[3:]))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     keep_log()
 

@@ -54,8 +54,8 @@ class Done:
 class Place:
     """The machine and what was started in it; use as a context manager."""
 
-    def __init__(self, base: Path, build: Build) -> None:
-        self.machine = Machine(base, build)
+    def __init__(self, base: Path, build: Build, lower: Path = Path("/")) -> None:
+        self.machine = Machine(base, build, lower)
         self.base = base
         self.port = 0
         self._daemons: list[subprocess.Popen[bytes]] = []
@@ -157,20 +157,24 @@ class Place:
         fixed = ("UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "LogLevel=ERROR", f"Port={self.port}")
         return ["-F", "none", "-i", str(self.base / "key"), *(word for option in fixed for word in ("-o", option))]
 
-    def ssh(self, user: str, *command: str, options: Sequence[str] = ("-T",), stdin: bytes = b"") -> Done:
-        """One command over ssh."""
-        return self.local(["ssh", *options, *self.options(), f"{user}@127.0.0.1", *command], stdin=stdin)
+    def ssh(
+        self, user: str, *command: str, options: Sequence[str] = ("-T",), stdin: bytes = b"", agent: Path | None = None
+    ) -> Done:
+        """One command over ssh, perhaps with an agent to forward."""
+        forward, environment = (["-A"], {"SSH_AUTH_SOCK": str(agent)}) if agent else ([], {})
+        arguments = ["ssh", *options, *forward, *self.options(), f"{user}@127.0.0.1", *command]
+        return self.local(arguments, stdin=stdin, environment=environment)
 
     def local(self, arguments: Sequence[str], *, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Done:
         """One command outside the machine."""
-        given = {**os.environ, **(environment or {})}
-        given.pop("SSH_AUTH_SOCK", None)
+        given = {**_environment(), **(environment or {})}
         done = subprocess.run(arguments, input=stdin, capture_output=True, timeout=TIMEOUT, env=given)
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def ssh_terminal(self, user: str, *command: str, options: Sequence[str] = ()) -> pexpect.spawn:
-        """The same on a terminal."""
-        return spawn(["ssh", "-tt", *options, *self.options(), f"{user}@127.0.0.1", *command])
+    def ssh_terminal(self, user: str, *command: str, agent: Path | None = None) -> pexpect.spawn:
+        """The same on a terminal, perhaps with an agent to forward."""
+        arguments = ["ssh", "-tt", *self.options(), f"{user}@127.0.0.1", *command]
+        return spawn(arguments) if agent is None else spawn([*arguments[:1], "-A", *arguments[1:]], {"SSH_AUTH_SOCK": str(agent)})
 
     def terminal(self, command: str, environment: Mapping[str, str] | None = None) -> pexpect.spawn:
         """A shell command of ada in her home in the machine, on a terminal, without sshd."""
@@ -184,9 +188,14 @@ class Place:
         return self.machine.run(["/usr/bin/pgrep", "-f", f"^/usr/bin/python3 -ISB {STUB}"], status=None).split()
 
 
-def spawn(arguments: Sequence[str]) -> pexpect.spawn:
-    """Start on a terminal of its own, without an agent of this machine."""
-    given = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
+def _environment() -> dict[str, str]:
+    """This process's, but without an agent."""
+    return {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
+
+
+def spawn(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> pexpect.spawn:
+    """Start on a terminal of its own, with `environment` added."""
+    given = {**_environment(), **(environment or {})}
     text = {"encoding": "utf-8", "codec_errors": "replace"}
     return pexpect.spawn(
         arguments[0], list(arguments[1:]), timeout=TIMEOUT, env=given, dimensions=(24, 200), preexec_fn=_restore_signals, **text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -82,3 +83,21 @@ def test_a_login_that_finds_the_home_opened_meanwhile_reaches_it_too(agent: Plac
     )
     agent.machine.path("/run/check").write_text(check, encoding="ascii")
     assert "(ED25519)" in agent.machine.run(["unshare", "--mount", "/bin/sh", "-c", script])
+
+
+def test_sockets_that_sessions_left_behind_are_removed(agent: Place) -> None:
+    """Only those on which nobody listens, and not those that may be in the making."""
+    directory = agent.machine.path("/home/ada/.ssh/agent")
+    os.utime(directory / os.path.basename(SOCKET), (1, 1))
+    (directory / "file").touch()
+    for name in ("stale", "new"):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(directory / name))
+    for name in ("stale", "file"):
+        os.utime(directory / name, (1, 1))
+    agent.machine.run(["chown", "-R", f"{ADA}:{ADA}", "/home/ada/.ssh"])
+    terminal = agent.terminal(f"exec {STUB}", {"SSH_AUTH_SOCK": SOCKET})
+    terminal.expect("Passphrase.*: ")
+    assert sorted(path.name for path in directory.iterdir()) == ["file", "new", os.path.basename(SOCKET)]
+    terminal.sendcontrol("c")
+    assert ended(terminal) == 130

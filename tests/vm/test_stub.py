@@ -328,18 +328,14 @@ def test_b6_a_forwarded_agent_in_the_locked_home(vm: VM, ada: Person, key: Path)
         vm.run("systemctl stop test-agent", check=False)
 
 
-def test_b6_agent_forwarding_of_this_sshd(vm: VM, ada: Person, key: Path, tmp_path: Path) -> None:
-    del vm
+def test_b6_agent_forwarding_of_this_sshd(ada: Person, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     socket = tmp_path / "agent"
     with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as agent:
         try:
-            for _ in range(100):
-                if socket.exists():
-                    break
-                time.sleep(0.1)
-            environment = {"SSH_AUTH_SOCK": str(socket), "PATH": "/usr/bin:/bin"}
-            subprocess.run(["ssh-add", "-q", str(key)], env=environment, check=True)
-            session = unlocked(ada, key, options=("-tt", "-o", f"ForwardAgent={socket}"))
+            ada.vm.wait_for(socket.exists, "the agent has started")
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+            subprocess.run(["ssh-add", "-q", str(key)], check=True)
+            session = unlocked(ada, key, options=("-tt", "-A"))
             assert "ED25519" in session.do("ssh-add -l")
             session.logout()
         finally:
