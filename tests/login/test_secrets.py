@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pam_pyhome.formats import wire
+from pam_pyhome.formats.binary import Reader
 from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT, SALT_FNEK, derive_key
 from tests.login.conftest import PASSWORD
 from tests.login.homes import ADA, MOUNT_PASSPHRASE, LoginMachine, answers, wrap
-from tests.pam.harness import Session, eventually
+from tests.login.worker import WORKER, Talk
 
 pytestmark = pytest.mark.root
 
@@ -76,58 +78,52 @@ def test_no_file_keeps_a_secret(machine: LoginMachine) -> None:
                 assert leaks(path.read_bytes()) == [], path
 
 
-def worker_that_waits(machine: LoginMachine) -> tuple[Session, int]:
-    """A worker in the middle of a conversation about a password, and its process id in this machine's own numbers."""
-    machine.pam("login", "ada", *answers(NEW, NEW), "chauthtok")
-    session = machine.start("login", "ada", "slow-answers=3000", *answers(NEW, PASSWORD), "auth", "open")
-    found: list[int] = []
+class Interrupted(Talk):
+    """Does something to the worker when it asks for a password, which it has one of in its memory by then."""
 
-    def is_there() -> bool:
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                same = os.readlink(entry / "ns/pid") == os.readlink(machine.path("/proc/1/ns/pid"))
-                if same and b"pyhome-worker" in (entry / "cmdline").read_bytes() and _waits(entry):
-                    found.append(int(entry.name))
-                    return True
-            except OSError:
-                continue
-        return False
+    def __init__(self, machine: LoginMachine, act: Callable[[Path], None]) -> None:
+        super().__init__(machine, answers=[PASSWORD], authtok=NEW)
+        self._inside = os.readlink(machine.path("/proc/1/ns/pid"))
+        self._act = act
 
-    assert eventually(is_there, 30)
-    return session, found[0]
+    def _converse(self, reader: Reader) -> bytes:
+        (worker,) = filter(self._is_worker, Path("/proc").glob("[0-9]*"))
+        self._act(worker)
+        return super()._converse(reader)
 
-
-def _waits(entry: Path) -> bool:
-    """Whether the worker has read its socket empty and waits for the answer to its question."""
-    syscall = (entry / "syscall").read_text(encoding="ascii").split()
-    return syscall[0] == "0" and syscall[1] == "0x3" and "ctypes" in (entry / "maps").read_text(encoding="utf-8")
+    def _is_worker(self, process: Path) -> bool:
+        try:
+            command = (process / "cmdline").read_bytes()
+            return command == "\0".join([*WORKER, ""]).encode() and os.readlink(process / "ns/pid") == self._inside
+        except OSError:
+            return False
 
 
-def test_arguments_environment_and_limits_of_a_worker(machine: LoginMachine) -> None:
-    session, pid = worker_that_waits(machine)
-    process = Path("/proc") / str(pid)
-    assert leaks((process / "cmdline").read_bytes()) == []
-    assert sorted((process / "environ").read_bytes().split(b"\0")) == [
-        b"", b"LC_ALL=C.UTF-8", b"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-    ]  # fmt: skip
-    limits = (process / "limits").read_text(encoding="ascii")
-    assert "Max core file size        0                    0" in limits
-    status = dict(line.split(":\t", 1) for line in (process / "status").read_text(encoding="utf-8").splitlines())
-    assert int(status["VmLck"].split()[0]) > 0  # nothing goes to swap
-    session.finish()
+def test_arguments_environment_and_memory_of_a_worker(machine: LoginMachine) -> None:
+    seen: list[dict[str, bytes]] = []
+
+    def look(worker: Path) -> None:
+        seen.append({name: (worker / name).read_bytes() for name in ("cmdline", "environ", "status")})
+
+    clean = ["env", "-i", "LC_ALL=C.UTF-8"]
+    assert Interrupted(machine, look).phase(wire.PHASE_AUTHENTICATE, under=clean) == 25
+    (worker,) = seen
+    assert leaks(worker["cmdline"] + worker["environ"]) == []
+    assert worker["environ"] == b"LC_ALL=C.UTF-8\0"
+    locked = next(line for line in worker["status"].splitlines() if line.startswith(b"VmLck:"))
+    assert int(locked.split()[1]) > 0  # nothing goes to swap
 
 
-def test_a_worker_leaves_no_core_even_if_somebody_lifts_the_limit(machine: LoginMachine) -> None:
+def test_a_worker_leaves_no_core_even_where_the_limit_is_lifted(machine: LoginMachine) -> None:
     root = machine.path("/")
+    lifted = ["sh", "-c", 'ulimit -c unlimited; cd /; exec "$@"', "sh"]
     if Path("/proc/sys/kernel/core_pattern").read_text(encoding="utf-8").startswith("core"):
-        machine.run(["sh", "-c", "cd / && ulimit -c unlimited && (sleep 9 & kill -ABRT $!; wait)"])
+        machine.run([*lifted, "sh", "-c", "sleep 9 & kill -ABRT $!; wait"])
         cores = list(root.glob("core*"))
         assert cores  # the way it would look
         for core in cores:
             core.unlink()
     before = set(os.listdir(root))
-    session, pid = worker_that_waits(machine)
-    subprocess.run(["prlimit", "--pid", str(pid), "--core=unlimited:unlimited"], check=True)
-    os.kill(pid, signal.SIGABRT)
-    assert "auth 0" in session.finish()
+    talk = Interrupted(machine, lambda worker: os.kill(int(worker.name), signal.SIGABRT))
+    assert talk.phase(wire.PHASE_AUTHENTICATE, under=lifted) is None
     assert set(os.listdir(root)) == before

@@ -38,7 +38,7 @@ class Talk:
         number = theirs.fileno()
         shell = ["/bin/bash", "-c", f'exec "$@" 3<&{number} {number}<&- </dev/null', "bash"]
         command = self._machine.enter([*shell, *under, *WORKER], {})
-        with ours, subprocess.Popen(command, pass_fds=(number,), stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command, pass_fds=(number,), stderr=subprocess.DEVNULL) as process, ours:
             theirs.close()
             start = wire.Start(phase, flags, ADA, ADA, 1, "ada", "test", "/home/ada", tuple(tokens))
             try:
