@@ -4,9 +4,9 @@ SHELL  = /bin/bash
 VENV   = build/venv
 PYTHON = $(VENV)/bin/python
 PYTEST = $(PYTHON) -m pytest -p tests.no_skips -p no:cacheprovider -v
-# The quick ones first, the virtual machines last.
+# The quick ones first. The virtual machines come last, one for each Debian release at the same time.
 SUITES = $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))
-ORDER  = tests/unit $(filter-out tests/unit tests/vm,$(SUITES)) tests/vm
+HERE   = tests/unit $(filter-out tests/unit tests/vm,$(SUITES))
 # Mounting, name spaces and virtual machines' disks need root.
 ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-env=PYHOME_CACHE)
 
@@ -46,7 +46,8 @@ demo: deb $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.vm.demo
 
 test: lint deb shim
-	$(ROOT) $(PYTEST) --durations=15 $(ORDER)
+	$(ROOT) $(PYTEST) --durations=15 $(HERE)
+	$(ROOT) $(PYTEST) --durations=15 -n 2 --dist loadgroup tests/vm
 
 test-fast: $(VENV)/ready
 	$(PYTEST) tests/unit

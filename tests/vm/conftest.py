@@ -25,9 +25,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_SLOW))
-    spared = [item for item in items if item.get_closest_marker("newest_release") and f"[{SUITES[0]}" not in item.name]
+            item.add_marker(pytest.mark.xdist_group(_release(item)))
+    spared = [item for item in items if item.get_closest_marker("newest_release") and _release(item) != SUITES[0]]
     config.hook.pytest_deselected(items=spared)
     items[:] = [item for item in items if item not in spared]
+
+
+def _release(item: pytest.Item) -> str:
+    """The Debian release of a test's machine, which one process at a time may have."""
+    return next((suite for suite in SUITES if f"[{suite}" in item.name), "none")
 
 
 @pytest.hookimpl(wrapper=True)
