@@ -84,7 +84,7 @@ def read_settings() -> Settings:
 
 def survey(site: Site, chosen: Sequence[User] | None = None) -> Survey:
     """Compare the layout with what it should be, for everybody or for the `chosen`. Nothing is changed."""
-    listed = _listed(site.template)
+    listed = _listed(site.template) if chosen is None else _listed_of(site.template, chosen)
     users = _covered(site, listed) if chosen is None else {user.name: user for user in chosen}
     index = _read_index(site) if chosen is None else {}
     changes = [*_directory_change(site.template)]
@@ -128,6 +128,12 @@ def _listed(template: str) -> dict[str, str]:
     own = {layout.directory_of(each) for each in layout.TEMPLATES}
     found = {name.removeprefix(prefix): f"{directory}/{name}" for name in names if name.startswith(prefix)}
     return {name: path for name, path in found.items() if name and name != STAGING and path not in own}
+
+
+def _listed_of(template: str, users: Iterable[User]) -> dict[str, str]:
+    """As `_listed`, of these users only."""
+    paths = {user.name: layout.path_of(template, user.name) for user in users}
+    return {name: path for name, path in paths.items() if path is not None and os.path.lexists(path)}
 
 
 def _directory_change(template: str) -> Iterator[Change]:
@@ -177,16 +183,20 @@ class _Look:
             self._add_status(parts, f"{user.home}/{name}")
         if len(parts) == 1:
             self._add_status(parts, user.home)
-        if parts[-1] == _RACY:
+        if _RACY in parts:
             return None
         return " ".join(parts) + layout_stamp(self._listed.get(user.name))
 
     def _add_status(self, parts: list[str], path: str) -> None:
         try:
             status = os.stat(path, follow_symlinks=False)
-        except OSError:
+        except FileNotFoundError:
             return
-        if status.st_ctime_ns > self._deadline or parts[-1] == _RACY:
+        except OSError:
+            # As where root may see less than the user, on a network or in user space.
+            parts.append(_RACY)
+            return
+        if status.st_ctime_ns > self._deadline:
             parts.append(_RACY)
         else:
             parts.append(f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}:{status.st_size}")

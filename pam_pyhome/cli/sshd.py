@@ -82,7 +82,7 @@ def apply_(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click hands 
         _complain(proposal)
         _confirm(proposal.changes, yes=yes)
         reloaded = manage.carry_out(proposal)
-        findings = inspection.about_users(proposal)
+        findings = inspection.about_users(proposal) if proposal.changes else []
     if options["as_json"]:
         users = [finding._asdict() for finding in findings]
         _print_json(_described(proposal.changes, proposal.found.problems) | {"reload": reloaded, "users": users})

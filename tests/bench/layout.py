@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import tempfile
 import time
@@ -35,11 +36,15 @@ cp -a /run/ssh/. /etc/ssh
 """
 
 
-def timed(machine: SshdMachine, *arguments: str) -> float:
-    """Seconds of one `pyhome sshd` command, from its start to its end."""
+def timed(machine: SshdMachine, *arguments: str) -> str:
+    """Seconds of one `pyhome sshd` command, from its start to its end, and of the processors' work for it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     machine.pyhome(*arguments)
-    return time.perf_counter() - began
+    took = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return f"{took:7.2f}   (processors: {worked:6.2f})"
 
 
 def bench_layout(users: int = USERS) -> None:
@@ -50,11 +55,11 @@ def bench_layout(users: int = USERS) -> None:
         machine.settle()
         print(f"\nAuthorized keys of {users} users, two each; seconds of the whole process")
         for title, budget in (("first run", "at most 10 s"), ("nothing has changed", "at most 2 s")):
-            print(f"  {title:22} {timed(machine, 'apply', '--yes'):7.2f}   {budget}")
+            print(f"  {title:22} {timed(machine, 'apply', '--yes')}   {budget}")
         user = f"user{FIRST_UID}"
         machine.path(f"/home/{user}/.ssh/authorized_keys").write_bytes(machine.line)
-        print(f"  {'sync of one user':22} {timed(machine, 'sync', '--yes', user):7.2f}")
-        print(f"  {'revert':22} {timed(machine, 'revert', '--yes'):7.2f}")
+        print(f"  {'sync of one user':22} {timed(machine, 'sync', '--yes', user)}")
+        print(f"  {'revert':22} {timed(machine, 'revert', '--yes')}")
 
 
 if __name__ == "__main__":
