@@ -47,7 +47,7 @@ demo: deb $(VENV)/ready
 
 test: lint deb shim
 	$(ROOT) $(PYTEST) --durations=15 $(HERE)
-	$(ROOT) $(PYTEST) --durations=15 -n 2 --dist loadgroup tests/vm
+	$(ROOT) $(PYTHON) -m tests.vm.together
 
 test-fast: $(VENV)/ready
 	$(PYTEST) tests/unit

@@ -25,14 +25,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_SLOW))
-            item.add_marker(pytest.mark.xdist_group(_release(item)))
     spared = [item for item in items if item.get_closest_marker("newest_release") and _release(item) != SUITES[0]]
     config.hook.pytest_deselected(items=spared)
     items[:] = [item for item in items if item not in spared]
 
 
 def _release(item: pytest.Item) -> str:
-    """The Debian release of a test's machine, which one process at a time may have."""
+    """The Debian release of a test's machine."""
     return next((suite for suite in SUITES if f"[{suite}" in item.name), "none")
 
 

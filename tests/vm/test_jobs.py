@@ -94,7 +94,8 @@ def test_b7_at_on_a_locked_home(vm: VM, ada: Person, cursor: str, jobs: str) -> 
 
 
 def test_b7_a_system_service_of_the_user_on_a_locked_home(vm: VM, ada: Person) -> None:
-    said = vm.out(f"systemd-run --quiet --pipe --wait --uid={ada.name} -p WorkingDirectory={ada.home} sh -c 'echo $HOME; pwd; ls -A'")
+    unit = f"systemd-run --quiet --pipe --wait --uid={ada.name} -p WorkingDirectory={ada.home}"
+    said = vm.out(f"{unit} sh -c 'echo $HOME; pwd; ls -A'")
     assert said.splitlines()[:2] == [ada.home, ada.home]
     assert "letter" not in said
     assert not ada.is_open()
