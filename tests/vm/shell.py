@@ -182,9 +182,10 @@ def _answer_login(shell: Shell, password: str, answers: dict[str, str]) -> None:
     prompts = {PROMPTS[name]: answer for name, answer in answers.items()}
     if "new_password" in answers:
         prompts |= {r"[Cc]urrent password: ?$": password, r"[Rr]etype new password: ?$": answers["new_password"]}
-    patterns = [SHELL_PROMPT, REFUSED, *prompts, PASSWORD_PROMPT]
+    # The end of the connection is a refusal too: not every sshd says why.
+    patterns = [SHELL_PROMPT, REFUSED, *prompts, PASSWORD_PROMPT, pexpect.EOF]
     said = []
-    while (which := shell.expect(patterns)) in range(2, len(patterns) - 1):
+    while (which := shell.expect(patterns)) in range(2, 2 + len(prompts)):
         said.append(str(shell.terminal.before))
         shell.terminal.sendline(prompts[patterns[which]])
     shell.greeting = plain("\n".join([*said, str(shell.terminal.before)]))
