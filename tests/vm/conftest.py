@@ -20,14 +20,20 @@ TOO_SLOW = ["VMError", "TimeoutExpired", "TIMEOUT", "EOF"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is here; what does not depend on the release runs on the newest only."""
+    """Mark what is here; what does not depend on the release runs on one of them."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_SLOW))
-    spared = [item for item in items if item.get_closest_marker("newest_release") and _release(item) != SUITES[0]]
+    spared = [item for item in items if not _is_wanted(item)]
     config.hook.pytest_deselected(items=spared)
     items[:] = [item for item in items if item not in spared]
+
+
+def _is_wanted(item: pytest.Item) -> bool:
+    """Whether a test is to run on the release of its machine."""
+    only = item.get_closest_marker("one_release")
+    return only is None or only.args[0] == _release(item)
 
 
 def _release(item: pytest.Item) -> str:

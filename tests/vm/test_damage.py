@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
-pytestmark = pytest.mark.newest_release
+pytestmark = pytest.mark.one_release("bookworm")
 
 DAMAGED = "The key file of {}'s encrypted home is damaged, so the home stays locked"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.vm.shell import Shell
     from tests.vm.vm import VM
 
-pytestmark = pytest.mark.newest_release
+pytestmark = pytest.mark.one_release("bookworm")
 
 #: Python and shell files with names that careless root code would pick up; each leaves a mark if it is run.
 TRAPS = (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
-pytestmark = pytest.mark.newest_release
+pytestmark = pytest.mark.one_release("bookworm")
 
 FAULTS = Path(__file__).parent / "guest" / "rewrap_faults.py"
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.vm.shell import Shell
     from tests.vm.vm import VM
 
+pytestmark = pytest.mark.one_release("trixie")
+
 STUB = "/usr/lib/pyhome/pyhome-shell"
 ASKED = "is locked.\r\n"
 PROMPT = "Password: "
