@@ -190,7 +190,7 @@ def _answer_login(shell: Shell, password: str, answers: dict[str, str]) -> None:
         shell.terminal.sendline(prompts[patterns[which]])
     shell.greeting = plain("\n".join([*said, str(shell.terminal.before)]))
     if which != 0:
-        raise LoginRefusedError(shell.greeting + str(shell.terminal.after or ""))
+        raise LoginRefusedError(f"{shell.greeting} {shell.terminal.after}")
     shell.settle()
 
 

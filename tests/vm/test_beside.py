@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tests.vm.vm import VM
 
 
+# ecryptfs-utils is the same in both releases, and slow.
+pytestmark = pytest.mark.one_release("trixie")
+
+
 @pytest.fixture(autouse=True)
 def profiles_as_before(vm: VM) -> Iterator[None]:
     """Leave the machine with pyhome alone, as other tests expect it."""
