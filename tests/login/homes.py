@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT, derive_key, wrapping_passphrase
-from tests.pam.harness import REPOSITORY, Machine
+from tests.pam.harness import REPOSITORY, Machine, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,6 +118,15 @@ class LoginMachine(Machine):
             path.mkdir(mode=0o700, exist_ok=True)
         for file in ("wrapped-passphrase", "Private.sig", "Private.mnt"):
             shutil.copyfile(self.config(name) / file, directory / file)
+
+    def log(self) -> str:
+        """The system log so far, with all that has been sent to it: a line of our own has come out at the other end."""
+        mark = f"mark {time.monotonic_ns()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(str(self.path("/dev/log")))
+            sender.send(mark.encode())
+        assert eventually(lambda: mark in super(LoginMachine, self).log())
+        return "".join(line for line in super().log().splitlines(keepends=True) if not line.startswith("mark "))
 
     def opens(self, password: bytes, name: str = "ada") -> bool:
         """Whether the real `ecryptfs-unwrap-passphrase` gets the mount passphrase out of the key file."""

@@ -160,7 +160,9 @@ def test_between_the_two_passes_of_a_password_change(machine: LoginMachine) -> N
             TRAPS[trap](staged)
         else:
             os.link(machine.wrapped(), staged)
+        inode = machine.wrapped().stat().st_ino
         code = talk.phase(wire.PHASE_CHAUTHTOK, UPDATE)
+        assert (machine.wrapped().stat().st_ino != inode) == (code == 0), trap  # never written in place
         assert machine.opens(NEW if code == 0 else PASSWORD), trap
         assert code == 0 or trap == "directory", trap
         assert differences(before, machine.snapshot("/home/bob", "/home/.ecryptfs/bob", "/etc")) == [], trap

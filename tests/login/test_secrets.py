@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pam_pyhome.formats import wire
-from pam_pyhome.formats.binary import Reader
 from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT, SALT_FNEK, derive_key
 from tests.login.conftest import PASSWORD
 from tests.login.homes import ADA, MOUNT_PASSPHRASE, LoginMachine, answers, wrap
@@ -60,6 +59,7 @@ def everything_that_can_happen(machine: LoginMachine, service: str) -> list[str]
 def test_the_log_and_the_terminal(machine: LoginMachine, arguments: str) -> None:
     machine.write_debian("chatty", arguments)
     said = "\n".join(everything_that_can_happen(machine, "chatty")).encode()
+    machine.log()
     log = machine.path("/run/log").read_bytes()
     assert leaks(said) == []
     assert leaks(log) == []
@@ -79,17 +79,19 @@ def test_no_file_keeps_a_secret(machine: LoginMachine) -> None:
 
 
 class Interrupted(Talk):
-    """Does something to the worker when it asks for a password, which it has one of in its memory by then."""
+    """Does something to the worker when it sends a certain verb."""
 
-    def __init__(self, machine: LoginMachine, act: Callable[[Path], None]) -> None:
+    def __init__(self, machine: LoginMachine, verb: int, act: Callable[[Path], None]) -> None:
         super().__init__(machine, answers=[PASSWORD], authtok=NEW)
         self._inside = os.readlink(machine.path("/proc/1/ns/pid"))
+        self._verb = verb
         self._act = act
 
-    def _converse(self, reader: Reader) -> bytes:
-        (worker,) = filter(self._is_worker, Path("/proc").glob("[0-9]*"))
-        self._act(worker)
-        return super()._converse(reader)
+    def _answer(self, kind: int, body: bytes) -> bytes:
+        if kind == self._verb:
+            (worker,) = filter(self._is_worker, Path("/proc").glob("[0-9]*"))
+            self._act(worker)
+        return super()._answer(kind, body)
 
     def _is_worker(self, process: Path) -> bool:
         try:
@@ -106,7 +108,7 @@ def test_arguments_environment_and_memory_of_a_worker(machine: LoginMachine) -> 
         seen.append({name: (worker / name).read_bytes() for name in ("cmdline", "environ", "status")})
 
     clean = ["env", "-i", "LC_ALL=C.UTF-8"]
-    assert Interrupted(machine, look).phase(wire.PHASE_AUTHENTICATE, under=clean) == 25
+    assert Interrupted(machine, wire.CONVERSE, look).phase(wire.PHASE_AUTHENTICATE, under=clean) == 25
     (worker,) = seen
     assert leaks(worker["cmdline"] + worker["environ"]) == []
     assert worker["environ"] == b"LC_ALL=C.UTF-8\0"
@@ -124,6 +126,8 @@ def test_a_worker_leaves_no_core_even_where_the_limit_is_lifted(machine: LoginMa
         for core in cores:
             core.unlink()
     before = set(os.listdir(root))
-    talk = Interrupted(machine, lambda worker: os.kill(int(worker.name), signal.SIGABRT))
-    assert talk.phase(wire.PHASE_AUTHENTICATE, under=lifted) is None
-    assert set(os.listdir(root)) == before
+    # In the middle, with a password in memory; and at its first word, before changes of identity have made it undumpable anyhow.
+    for phase, verb in ((wire.PHASE_AUTHENTICATE, wire.CONVERSE), (wire.PHASE_OPEN_SESSION, wire.GET_DATA)):
+        talk = Interrupted(machine, verb, lambda worker: os.kill(int(worker.name), signal.SIGABRT))
+        assert talk.phase(phase, under=lifted) is None
+        assert set(os.listdir(root)) == before
