@@ -5,13 +5,16 @@ The kernel of the machine that runs the tests need not have eCryptfs: a home tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +22,7 @@ from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT, derive_key, wrapping_p
 from tests.pam.harness import REPOSITORY, Machine, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # A known answer: see `anchor` in the vectors' description of the derivation.
 MOUNT_PASSPHRASE = b"0123456789abcdef0123456789abcdef"
@@ -136,6 +139,15 @@ class LoginMachine(Machine):
         """Whether pam_unix takes the password."""
         return self.pam("unix", name, *answers(password), "auth")[-1] == "auth 0"
 
+    @contextmanager
+    def background(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs beside the test, its standard streams piped, and is killed at the end if it has not ended by then."""
+        with subprocess.Popen(self.enter(arguments, {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                kill(process)
+
     def snapshot(self, *directories: str) -> Snapshot:
         """Everything about every file below the directories that an intrusion could have changed."""
         found: Snapshot = {}
@@ -145,6 +157,23 @@ class LoginMachine(Machine):
                     path = Path(root) / entry
                     found[str(path)] = _describe(path)
         return found
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to what `nsenter` runs in the machine. The children that it has left live on."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+        for child in children.split():
+            os.kill(int(child), signal.SIGKILL)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    """The next line that a command in the background prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+AS_ADA = ("setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups")
 
 
 def _describe(path: Path) -> tuple[object, ...]:

@@ -6,7 +6,6 @@ Where the kernel has no eCryptfs, locking is shown by what it leaves: no record 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -20,7 +19,7 @@ import pytest
 
 from pam_pyhome.formats.state import OpenRecord, emit_open
 from tests.login.conftest import furnish
-from tests.login.homes import ADA, BOB, LoginMachine
+from tests.login.homes import ADA, AS_ADA, BOB, LoginMachine, first_line
 from tests.pam.harness import Session, eventually
 
 if TYPE_CHECKING:
@@ -37,20 +36,13 @@ IDLE_SECONDS = 10
 
 
 @contextmanager
-def daemon(machine: LoginMachine) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(machine: LoginMachine) -> Iterator[subprocess.Popen[str]]:
     """The daemon in the foreground, as under any init, killed at the end without warning."""
     command = ["sh", "-c", f"exec {' '.join(DAEMON)} 2>>/run/terminal"]
-    with subprocess.Popen(machine.enter(command, {})) as process:
+    with machine.background(command) as process:
         assert eventually(machine.path(SOCKET).exists)
         yield process
-        kill(process)
     assert machine.path("/run/terminal").read_text(encoding="utf-8") == ""
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to what `nsenter` runs in the machine; its children live on, and so does what they watch."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
-    os.kill(int(children), signal.SIGKILL)
 
 
 def record(machine: LoginMachine, uid: int = ADA, name: str = "ada", keys: tuple[int, ...] = ()) -> Path:
@@ -199,17 +191,12 @@ def test_a_home_whose_owner_is_gone_is_locked(machine: LoginMachine) -> None:
 def test_a_home_that_is_being_opened_is_left_alone(machine: LoginMachine) -> None:
     """The gate is held by whoever opens or locks it; pyhomed waits for its turn."""
     opened = record(machine)
-    holder = subprocess.Popen(
-        machine.enter(["flock", "/run/pyhome/61001/gate", "-c", "echo held; read line"], {}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with holder, daemon(machine):
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    flock = ["flock", "/run/pyhome/61001/gate", "-c", "echo held; read line"]
+    with machine.background(flock) as holder, daemon(machine):
+        assert first_line(holder) == "held"
         time.sleep(0.7)
         assert opened.exists()
-        holder.communicate(b"\n")
+        holder.communicate("\n")
         assert eventually(lambda: not opened.exists())
 
 
@@ -269,11 +256,10 @@ def test_nobody_but_root_may_speak_to_it(machine: LoginMachine) -> None:
     with daemon(machine):
         status = machine.path(SOCKET).stat()
         assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o600)
-        as_ada = ["setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups"]
-        assert machine.run([*as_ada, "/usr/bin/python3", "-I", "-c", CONNECT]).split() == ["13", "13", "13"]
+        assert machine.run([*AS_ADA, "/usr/bin/python3", "-I", "-c", CONNECT]).split() == ["13", "13", "13"]
         machine.path(SOCKET).chmod(0o666)  # should an administrator open it by mistake
         opened = record(machine)
-        machine.run([*as_ada, "/usr/bin/python3", "-I", "-c", CONNECT])
+        machine.run([*AS_ADA, "/usr/bin/python3", "-I", "-c", CONNECT])
         time.sleep(0.5)
         assert opened.exists()
         assert f"dropped a message from uid {ADA}" in machine.log()
@@ -333,7 +319,7 @@ def test_activated_by_a_socket_it_ends_when_nothing_is_open(
         going_on, pid = session(busy)
         opened = record(busy)
         command = ["/usr/bin/python3", "-I", "-c", ACTIVATE]
-        with subprocess.Popen(machine.enter(command, {})) as idle, subprocess.Popen(busy.enter(command, {})) as watching:
+        with machine.background(command) as idle, busy.background(command) as watching:
             began = time.monotonic()
             assert idle.wait(IDLE_SECONDS + 15) == 0
             assert time.monotonic() - began > IDLE_SECONDS - 1
@@ -341,5 +327,4 @@ def test_activated_by_a_socket_it_ends_when_nothing_is_open(
             assert watching.poll() is None
             going_on.kill(pid)
             assert eventually(lambda: not opened.exists())
-            kill(watching)
     assert machine.path(SOCKET).exists()  # it is the service manager's, who will be asked again there

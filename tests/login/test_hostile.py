@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import stat
-import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import pytest
 
 from pam_pyhome.formats import wire
 from tests.login.conftest import PASSWORD
-from tests.login.homes import ADA, BOB, LoginMachine, answers, differences
+from tests.login.homes import ADA, AS_ADA, BOB, LoginMachine, answers, differences, first_line
 from tests.login.worker import PRELIM, UPDATE, Talk
 
 if TYPE_CHECKING:
@@ -207,10 +206,8 @@ def test_a_squatted_name(machine: LoginMachine, what: str) -> None:
     place = machine.config("ada").parent
     wrapped = machine.wrapped().read_bytes()
     if what == "inner directory":
-        os.chown(place / ".ecryptfs", BOB, BOB)
-        os.chown(machine.wrapped(), BOB, BOB)
+        os.chown(place / ".ecryptfs", BOB, BOB)  # with ada's own files in it, as hard links can bring them there
         (place / ".ecryptfs").chmod(0o755)
-        machine.wrapped().chmod(0o644)
     else:
         shutil.rmtree(place)
         if what == "directory":
@@ -245,17 +242,10 @@ def test_a_mount_point_that_is_not_the_users(machine: LoginMachine, mountpoint: 
     machine.path("/home/bob").chmod(0o755)
     machine.path("/home/ada/link").symlink_to("/home/bob")
     os.mkfifo(machine.path("/home/ada/fifo"))
-    sleeper = subprocess.Popen(
-        machine.enter(["setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", "sh", "-c", "echo $$; exec sleep 60"], {}),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with sleeper:
-        assert sleeper.stdout is not None
-        pid = sleeper.stdout.readline().strip()
+    with machine.background([*AS_ADA, "sh", "-c", "echo $$; exec sleep 60"]) as sleeper:
+        pid = first_line(sleeper)
         (machine.config("ada") / "Private.mnt").write_text(mountpoint.format(pid=pid), encoding="ascii")
         (told,) = log_in(machine)
-        sleeper.kill()
     assert "could not be opened" in told
     assert reason in machine.log()
 
@@ -290,14 +280,11 @@ for number in itertools.count():
 
 def test_files_that_change_all_the_time(machine: LoginMachine) -> None:
     before = machine.snapshot("/home/bob", "/home/.ecryptfs/bob", "/etc")
-    as_ada = ["setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", "/usr/bin/python3", "-I", "-c", SWAPPER]
-    with subprocess.Popen(machine.enter(as_ada, {}), stdout=subprocess.PIPE, text=True) as swapper:
-        assert swapper.stdout is not None
-        assert swapper.stdout.readline() == "ready\n"
+    with machine.background([*AS_ADA, "/usr/bin/python3", "-I", "-c", SWAPPER]) as swapper:
+        assert first_line(swapper) == "ready"
         for _ in range(8):
             log_in(machine)
             change_password(machine)
-        swapper.kill()
     assert differences(before, machine.snapshot("/home/bob", "/home/.ecryptfs/bob", "/etc")) == []
     for path in machine.path("/home/.ecryptfs/ada").rglob("*"):
         assert path.lstat().st_uid == ADA
@@ -317,13 +304,10 @@ time.sleep(300)
 def test_a_file_system_of_the_users_that_never_answers(machine: LoginMachine, place: str) -> None:
     """FUSE, which lets anybody make one."""
     os.mknod(machine.path("/dev/fuse"), stat.S_IFCHR | 0o666, os.makedev(10, 229))
-    command = machine.enter(["/usr/bin/python3", "-I", "-c", SILENT_FILE_SYSTEM, place], {})
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
+    with machine.background(["/usr/bin/python3", "-I", "-c", SILENT_FILE_SYSTEM, place]) as server:
+        assert first_line(server) == "ready"
         log_in(machine)
         change_password(machine)
-        server.kill()
 
 
 LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")

@@ -17,7 +17,7 @@ import pytest
 from pam_pyhome.kernel import keyring, mounts
 from pam_pyhome.kernel.holders import holders
 from pam_pyhome.kernel.process import parent_of, real_user, rights_of, start_time
-from tests.login.homes import ADA, LoginMachine
+from tests.login.homes import ADA, AS_ADA, LoginMachine, first_line
 from tests.pam.harness import eventually
 
 if TYPE_CHECKING:
@@ -228,18 +228,15 @@ def test_whoever_holds_a_file_system_is_named(machine: LoginMachine, use: str) -
     device = machine.path("/mnt/place").stat().st_dev
     major, minor = os.major(device), os.minor(device)
     assert holders(major, minor) == ()
-    as_ada = ["setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups"] if use in {"cwd", "fd 7"} else []
-    with subprocess.Popen(machine.enter([*as_ada, "sh", "-c", USES[use]], {}), stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+    as_ada = AS_ADA if use in {"cwd", "fd 7"} else ()
+    with machine.background([*as_ada, "sh", "-c", USES[use]]) as process:
+        assert first_line(process) == "ready"
         assert eventually(lambda: holders(major, minor) != (), 5)
         (line,) = holders(major, minor)
         kind, path = {"exe": ("exe", "/program"), "cwd": ("cwd", "")}.get(use, (use, "/file"))
         assert f"): {kind} /mnt/place{path}" in line
         assert f"uid {ADA if as_ada else 0})" in line
         assert line.startswith("pid ")
-        process.kill()
-        machine.run(["sh", "-c", "kill -KILL $(pidof sleep program python3) 2>/dev/null; true"])
 
 
 SILENT = """
@@ -262,8 +259,6 @@ print(holders(7, 7))
 def test_a_file_system_that_never_answers_does_not_stop_the_search(machine: LoginMachine) -> None:
     """Somebody else's, while the holders of a home are looked for."""
     os.mknod(machine.path("/dev/fuse"), stat.S_IFCHR | 0o666, os.makedev(10, 229))
-    with subprocess.Popen(machine.enter(["/usr/bin/python3", "-I", "-c", SILENT], {}), stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
+    with machine.background(["/usr/bin/python3", "-I", "-c", SILENT]) as server:
+        assert first_line(server) == "ready"
         assert machine.run(["timeout", "-s", "KILL", "15", "/usr/bin/python3", "-I", "-c", LOOK]) == "()\n"
-        machine.run(["sh", "-c", "kill -KILL $(pidof python3)"], status=None)
