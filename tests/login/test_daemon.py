@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import keyutils  # type: ignore[import-untyped]  # the distribution ships no types
 import pytest
 
+from pam_pyhome.formats import wire
 from pam_pyhome.formats.state import OpenRecord, emit_open
 from tests.login.conftest import furnish
 from tests.login.homes import ADA, AS_ADA, BOB, LoginMachine, first_line
+from tests.login.worker import Talk
 from tests.pam.harness import Session, eventually
 
 if TYPE_CHECKING:
@@ -151,6 +153,19 @@ def test_a_session_that_ends_in_order_needs_no_daemon(machine: LoginMachine) -> 
     assert last.finish() == ["close 0"]
     assert not opened.exists()
     assert "locked the home" in machine.log()
+
+
+def test_the_end_of_one_session_looks_for_others_behind_the_gate(machine: LoginMachine) -> None:
+    """A session may have begun after the shim looked. Leases of the dead do not count, and are removed."""
+    going_on, pid = session(machine)
+    opened = record(machine)
+    assert Talk(machine).phase(wire.PHASE_CLOSE_SESSION) == 0
+    assert opened.exists()
+    going_on.kill(pid)
+    assert len(machine.leases(ADA)) == 1
+    assert Talk(machine).phase(wire.PHASE_CLOSE_SESSION) == 0
+    assert not opened.exists()
+    assert machine.leases(ADA) == []
 
 
 def test_keys_of_a_locked_home_are_useless(machine: LoginMachine) -> None:
