@@ -21,6 +21,7 @@ SECONDS = 60
 _ROOT_ONLY = (
     keyring.KEY_POS_VIEW
     | keyring.KEY_POS_READ
+    | keyring.KEY_POS_WRITE
     | keyring.KEY_POS_SEARCH
     | keyring.KEY_USR_VIEW
     | keyring.KEY_USR_READ
@@ -34,9 +35,9 @@ def hand_over(pamh: Handle, opened: OpenedHome) -> None:
     content = emit_opened(opened)
     pamh.set_data(DATA, content)
     description = _description(pamh, parent_of(pamh.pid))
-    _take_key(description)  # of an earlier try at this login: a key that nobody may write cannot be updated
     try:
         _possess()
+        # A key of this name that nobody has taken, even one that has expired, is filled anew.
         serial = keyring.add_key("user", description, content, keyring.KEY_SPEC_USER_KEYRING)
         keyring.set_permissions(serial, _ROOT_ONLY)
         keyring.set_timeout(serial, SECONDS)

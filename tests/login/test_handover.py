@@ -69,7 +69,7 @@ def test_it_waits_a_minute_for_root_only(machine: LoginMachine) -> None:
         pass
     ((serial, timeout, permissions),) = handed_over(pid)
     assert timeout == "1m" or int(timeout.removesuffix("s")) <= 60
-    assert permissions == "0b2b0000"  # possessor and owner: view, read, search; owner: setattr; others: nothing
+    assert permissions == "0f2b0000"  # possessor: view, read, write, search; root: view, read, search, setattr; others: nothing
     assert len(keyutils.read_key(serial)) > 740
     keyutils.set_timeout(serial, 1)
     assert eventually(lambda: not handed_over(pid), 5)
