@@ -50,7 +50,7 @@ def ada(ada: Person, vm: VM, key: Path) -> Iterator[Person]:
         session.logout()
     ada.wait_until_locked()
     vm.run("pyhome shell enable --yes ada")
-    with sshd_setting(vm, "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u"):
+    with sshd_setting(vm, "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys"):
         yield ada
     ada.end_all()
     vm.run("pyhome shell disable --yes ada", check=False)
