@@ -30,6 +30,7 @@ PROMPT = "Password: "
 LOCKED = 75
 LINE = "pyhome: /home/ada is locked; to unlock it, type: ssh -t vm\n"
 SOON = 20
+KEYS = "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def ada(ada: Person, vm: VM, key: Path) -> Iterator[Person]:
         session.logout()
     ada.wait_until_locked()
     vm.run("pyhome shell enable --yes ada")
-    with sshd_setting(vm, "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys"):
+    with sshd_setting(vm, KEYS):
         yield ada
     ada.end_all()
     vm.run("pyhome shell disable --yes ada", check=False)
@@ -318,7 +319,7 @@ def test_b6_a_forwarded_agent_in_the_locked_home(vm: VM, ada: Person, key: Path)
         f"runuser -u ada -- env SSH_AUTH_SOCK={socket} ssh-add -q /tmp/agent-key; rm /tmp/agent-key"
     )
     try:
-        with sshd_setting(vm, "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u", f"SetEnv SSH_AUTH_SOCK={socket}"):
+        with sshd_setting(vm, KEYS, f"SetEnv SSH_AUTH_SOCK={socket}"):
             session = unlocked(ada, key)
             assert "ED25519" in session.do("ssh-add -l")
             assert session.do("echo $SSH_AUTH_SOCK").startswith("/proc/")
@@ -386,7 +387,7 @@ def test_pyhomed_that_is_killed_at_the_prompt_is_asked_again(vm: VM, ada: Person
 def test_as_forced_command_of_sshd(vm: VM, ada: Person, key: Path) -> None:
     """Without touching the password database."""
     vm.run("pyhome shell disable --yes ada")
-    with sshd_setting(vm, "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u", "Match User ada", f"ForceCommand {STUB}"):
+    with sshd_setting(vm, KEYS, "Match User ada", f"ForceCommand {STUB}"):
         assert run(ada, key, "true").code == LOCKED
         session = unlocked(ada, key)
         assert session.do("cat letter; echo $0 $SHELL $GREETING") == f"{people.LETTER}\n-bash /bin/bash hello"
