@@ -105,7 +105,7 @@ def test_job_control_and_interrupts_work_on_a_terminal(served: Place) -> None:
         terminal.expect("running\r\n")
         terminal.sendcontrol(key)
         terminal.expect(effect)
-    terminal.sendline("kill -KILL %1; wait; exit 4")
+    terminal.sendline("kill -KILL %1; disown -a; exit 4")
     assert ended(terminal) == 4
 
 
