@@ -28,9 +28,9 @@ class Programs:
         self._vm = vm
         self.seen = ""
 
-    def python(self) -> bool:
-        """Whether an interpreter was among them."""
-        return PYTHON in self.seen or "pyhome" in self.seen
+    def python(self) -> list[str]:
+        """What the kernel says of the interpreters among them, and of programs of ours."""
+        return [line for line in self.seen.splitlines() if PYTHON in line or "pyhome" in line]
 
     def read(self) -> None:
         """Take over what the kernel has recorded."""
@@ -73,7 +73,7 @@ def test_no_python_for_a_user_without_an_encrypted_home(vm: VM, bob: str) -> Non
             console.login(bob, people.PASSWORD)
             console.logout()
     assert "bash" in programs.seen
-    assert not programs.python()
+    assert programs.python() == []
 
 
 def test_no_python_for_root_and_system_users(vm: VM) -> None:
@@ -84,7 +84,7 @@ def test_no_python_for_root_and_system_users(vm: VM) -> None:
         for command in ("su -l root -c true", "su -s /bin/sh daemon -c true", "sudo true", "sudo -u daemon true"):
             vm.run(command)
     assert "/usr/bin/sudo" in programs.seen
-    assert not programs.python()
+    assert programs.python() == []
 
 
 def test_no_python_for_a_second_session_on_an_open_home(vm: VM, ada: Person) -> None:
@@ -93,7 +93,7 @@ def test_no_python_for_a_second_session_on_an_open_home(vm: VM, ada: Person) -> 
             assert second.do("cat letter") == people.LETTER
             second.logout()
         assert "bash" in programs.seen
-        assert not programs.python()
+        assert programs.python() == []
         first.logout()
 
 
@@ -101,4 +101,4 @@ def test_no_python_for_services_that_are_skipped(vm: VM, ada: Person) -> None:
     with recorded(vm) as programs:
         vm.run(f"pamtester cron {ada.name} acct_mgmt open_session close_session; sudo -u {ada.name} true")
     assert "pamtester" in programs.seen
-    assert not programs.python()
+    assert programs.python() == []
