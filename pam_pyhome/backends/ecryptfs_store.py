@@ -1,8 +1,8 @@
 """Where an eCryptfs home keeps its key files, and the reading and writing of them with the user's rights.
 
 The live files are in `~/.ecryptfs`, which is either a directory or a link to `/home/.ecryptfs/USER/.ecryptfs`; that link is
-recognised by its text and never followed. Copies that were good at the last login are in `/var/lib/pyhome/UID`, where only
-root can damage them.
+recognised by its text and never followed. Copies that were good at the last login are in `/var/lib/pyhome/UID.USER`, where
+only root can damage them; with both in it, because the number of a user who has left may go to somebody else.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def recreate_config(account: Account) -> None:
 
 def _open_kept(account: Account, *, create: bool) -> int:
     """Descriptor of the root-owned directory with this account's copies."""
-    path = f"{STATE}/{account.uid}"
+    path = f"{STATE}/{account.uid}.{account.name}"
     if create:
         for level in (STATE, path):
             try:

@@ -55,10 +55,10 @@ static bool wrapped_below(const struct passwd *pw, const char *prefix, const cha
 /* The worker keeps copies of the key files, from which it mends a home whose own have been deleted. */
 static bool copies_exist(const struct passwd *pw)
 {
-	char path[64];
+	char path[4096];
 	struct stat st;
-	snprintf(path, sizeof path, PYHOME_STATE "/%u", (unsigned int)pw->pw_uid);
-	return lstat(path, &st) == 0;
+	int size = snprintf(path, sizeof path, PYHOME_STATE "/%u.%s", (unsigned int)pw->pw_uid, pw->pw_name);
+	return size > 0 && (size_t)size < sizeof path && strchr(pw->pw_name, '/') == NULL && lstat(path, &st) == 0;
 }
 
 bool home_exists(const struct passwd *pw)

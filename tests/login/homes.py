@@ -110,13 +110,13 @@ class LoginMachine(Machine):
         """The key file of a home, from outside."""
         return self.config(name) / "wrapped-passphrase"
 
-    def kept(self, uid: int = ADA) -> Path:
+    def kept(self, name: str = "ada", uid: int = ADA) -> Path:
         """The directory with the good copies, from outside."""
-        return self.path(f"/var/lib/pyhome/{uid}")
+        return self.path(f"/var/lib/pyhome/{uid}.{name}")
 
     def keep_copies(self, name: str = "ada", uid: int = ADA) -> None:
         """What a login with a mounted home leaves: copies of the key files that only root can reach."""
-        directory = self.kept(uid)
+        directory = self.kept(name, uid)
         for path in (directory.parent, directory):
             path.mkdir(mode=0o700, exist_ok=True)
         for file in ("wrapped-passphrase", "Private.sig", "Private.mnt"):

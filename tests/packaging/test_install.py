@@ -57,10 +57,10 @@ def test_purge_leaves_nothing(debian: Chroot, deb: Path) -> None:
 
 
 def test_purge_keeps_copies_of_key_files_and_says_so(installed: Chroot) -> None:
-    installed.run("mkdir -m 0700 -p /var/lib/pyhome/1000 && echo key > /var/lib/pyhome/1000/wrapped-passphrase")
+    installed.run("mkdir -m 0700 -p /var/lib/pyhome/1000.ada && echo key > /var/lib/pyhome/1000.ada/wrapped-passphrase")
     done = installed.run("apt-get purge -q -y pyhome")
     assert "stay in /var/lib/pyhome" in done.stdout + done.stderr
-    assert (installed.path / "var/lib/pyhome/1000/wrapped-passphrase").read_text() == "key\n"
+    assert (installed.path / "var/lib/pyhome/1000.ada/wrapped-passphrase").read_text() == "key\n"
 
 
 def test_lines_come_after_the_password_and_before_systemd(installed: Chroot) -> None:

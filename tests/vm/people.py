@@ -86,7 +86,7 @@ class Person:
             self.end_all()
         name = self.name
         self.vm.run(
-            f"rm -rf /home/{name} /home/.ecryptfs/{name} /var/lib/pyhome/{self.uid} /etc/sudoers.d/{name}; "
+            f"rm -rf /home/{name} /home/.ecryptfs/{name} /var/lib/pyhome/{self.uid}.{name} /etc/sudoers.d/{name}; "
             f"tar -C /home -xpf /root/{name}.tar; usermod -p '{self._hash}' -s /bin/bash -c '' -G '' -e '' {name}; "
             f"chage -d $(($(date +%s) / 86400)) {name}; loginctl disable-linger {name}; rm -f /dev/shm/*ecryptfs-{name}*; "
             f"setpriv --reuid={self.uid} --clear-groups keyctl clear @u"

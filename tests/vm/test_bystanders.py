@@ -51,8 +51,12 @@ def recorded(vm: VM) -> Iterator[Programs]:
 
 @pytest.fixture(scope="module")
 def bob(vm: VM) -> str:
-    """An ordinary user. The first login of a user may do more than later ones, so it is over."""
+    """An ordinary user, with the uid of somebody who had an encrypted home and has left.
+
+    The first login of a user may do more than later ones, so it is over.
+    """
     people.add_user(vm, "bob")
+    vm.run("install -d -m 700 /var/lib/pyhome/$(id -u bob).left; touch /var/lib/pyhome/$(id -u bob).left/wrapped-passphrase")
     shell.ssh(vm, "bob", people.PASSWORD).logout()
     return "bob"
 

@@ -56,7 +56,7 @@ class Victim:
     def __init__(self, name: str, old: str, new: str, keyfiles: str) -> None:
         self.name, self.old, self.new = name, old, new
         self.keyfiles = Path(keyfiles)
-        self.kept = KEPT / _out("id", "-u", name)
+        self.kept = KEPT / f"{_out('id', '-u', name)}.{name}"
         self.wrapped = self.keyfiles / "wrapped-passphrase"
         self.good = self.wrapped.read_bytes()
         self.passphrase = self.unwrap(old)
