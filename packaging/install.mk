@@ -29,6 +29,7 @@ install:
 	for module in $(MODULES); do $(INSTALL) -m 0644 "$$module" "$(DESTDIR)$(LIBDIR)/$$module" || exit 1; done
 	$(INSTALL) -m 0755 $(FILES)/pyhome-worker $(DESTDIR)$(LIBDIR)/pyhome-worker
 	$(INSTALL) -m 0755 $(FILES)/pyhomed $(DESTDIR)$(LIBDIR)/pyhomed
+	$(INSTALL) -m 0755 $(FILES)/pyhome-sync $(DESTDIR)$(LIBDIR)/pyhome-sync
 	$(INSTALL) -m 0755 $(FILES)/pyhome-shell $(DESTDIR)$(LIBDIR)/pyhome-shell
 	$(INSTALL) -m 0755 $(FILES)/pyhome $(DESTDIR)$(PREFIX)/bin/pyhome
 	$(INSTALL) -m 0644 $(FILES)/pyhomed.socket $(DESTDIR)$(UNITDIR)/pyhomed.socket

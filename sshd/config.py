@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.errors import SshdError
+from pam_pyhome.policy import own_keys
 from pam_pyhome.sshd.layout import TEMPLATES
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 MAIN = "/etc/ssh/sshd_config"
 # Before "0-" come "!" to ",", which nobody uses: not even "00-" goes before.
-DROP_IN = "/etc/ssh/sshd_config.d/0-pyhome.conf"
+DROP_IN = own_keys.DROP_IN
 DEFAULT_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
 DEFAULT_PLACE = "the default"
 UNLOCK_METHODS = "publickey,keyboard-interactive:pam"

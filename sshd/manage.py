@@ -227,6 +227,14 @@ def sync(name: str) -> Survey:
     return found
 
 
+def sync_if_wanted(name: str) -> Survey | None:
+    """The same where it is wanted; None for a user whose keys do not go into a layout. Errors of a `sync` that fails."""
+    site, user = applied_site(), people.look_up(name)
+    if site is None or user is None or not site.may_sync(user):
+        return None
+    return sync(name)
+
+
 def undo_plan() -> list[Change]:
     """The plan that takes back all that `apply` and `sync` have ever changed, sshd's drop-in first."""
     with Journal(STATE) as journal:

@@ -236,12 +236,15 @@ class Watches:
 def watch(uid: int) -> None:
     """Wait for the last lease to go, lock the home, and return when it is locked or is to stay open."""
     busy = BusyLog(uid)
+    # Once for each end of sessions, not for each try.
+    carry_keys = True
     while True:
         with UserState(uid) as state:
-            state.wait_until_free()
+            carry_keys |= state.wait_until_free()
         try:
-            outcome = locking.lock_if_unused(uid, find_account, seconds=GATE_SECONDS)
+            outcome = locking.lock_if_unused(uid, find_account, seconds=GATE_SECONDS, carry_keys=carry_keys)
         except HomeBusyError as error:
+            carry_keys = False
             busy.report(error)
             time.sleep(busy.next_delay())
             continue

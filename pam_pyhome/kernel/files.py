@@ -18,15 +18,15 @@ STAGED_SUFFIX = ".pyhome-new"
 _POLL_SECONDS = 0.02
 
 
-def open_directory(name: str, *, within: int | None = None, owners: tuple[int, ...]) -> int:
+def open_directory(name: str, *, within: int | None = None, owners: tuple[int, ...], shared: bool = False) -> int:
     """Descriptor of directory `name`, which must not be a link, and must belong to one of `owners` and not be world-writable.
 
-    OSError if it cannot be opened, UnsafeFileError if it must not be believed.
+    `shared`: it may be world-writable, as what is in it is looked at by itself. OSError if it cannot be opened, UnsafeFileError if it must not be believed.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, dir_fd=within)
     status = os.fstat(fd)
-    if status.st_uid not in owners or status.st_mode & stat.S_IWOTH:
+    if status.st_uid not in owners or (status.st_mode & stat.S_IWOTH and not shared):
         os.close(fd)
         raise UnsafeFileError(name, f"is owned by uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):o}")
     return fd
@@ -111,9 +111,10 @@ def stage(directory: int, name: str, size: int, *, mode: int = 0o600) -> None:
         os.close(fd)
 
 
-def commit(directory: int, name: str, content: bytes) -> None:
+def commit(directory: int, name: str, content: bytes, *, place: tuple[int, str] | None = None) -> None:
     """Fill the staged successor of `name` with `content` (at most the staged size) and put it in `name`'s place, durably.
 
+    `place`: another directory of the same file system, and the name there, to put it in instead.
     Until the rename the old file is untouched; after it the new one is complete on disk. OSError if a step fails;
     UnsafeFileError if the successor is not a file of its own: as a second name of the old file it would be written in place.
     """
@@ -128,8 +129,9 @@ def commit(directory: int, name: str, content: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(staged, name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)
+    target, final = place or (directory, name)
+    os.rename(staged, final, src_dir_fd=directory, dst_dir_fd=target)
+    os.fsync(target)
 
 
 def replace_file(directory: int, name: str, content: bytes, *, mode: int = 0o600) -> None:
@@ -171,9 +173,12 @@ def try_lock(fd: int, *, exclusive: bool, seconds: float = 0.0) -> bool:
             time.sleep(_POLL_SECONDS)
 
 
-def wait_for_lock(fd: int) -> None:
-    """Flock the descriptor exclusively, however long that takes."""
+def wait_for_lock(fd: int) -> bool:
+    """Flock the descriptor exclusively, however long that takes; whether it took any time."""
+    if try_lock(fd, exclusive=True):
+        return False
     fcntl.flock(fd, fcntl.LOCK_EX)
+    return True
 
 
 def open_canonical(path: bytes) -> int:

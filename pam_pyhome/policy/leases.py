@@ -111,14 +111,16 @@ class UserState:
             self._bury(name, fd)
         return False
 
-    def wait_until_free(self) -> None:
-        """Return when no lease that exists now is held any more, however long that takes."""
+    def wait_until_free(self) -> bool:
+        """Return when no lease that exists now is held any more, however long that takes; whether one was."""
+        was_held = False
         for name in self._leases():
             fd = self._open_lease(name)
             if fd is not None:
                 # Not buried here: a lease that is being made looks dead until it is locked, and the gate is not ours.
-                files.wait_for_lock(fd)
+                was_held |= files.wait_for_lock(fd)
                 os.close(fd)
+        return was_held
 
 
 def users_with_records() -> list[int]:

@@ -8,6 +8,7 @@ from pam_pyhome.backends import registry
 from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.process import real_user
+from pam_pyhome.policy import own_keys
 from pam_pyhome.policy.leases import UserState
 
 TYPE_CHECKING = False
@@ -26,11 +27,12 @@ KEPT_OPEN = "kept open"
 ELSEWHERE = "being opened or locked by another process"
 
 
-def lock_if_unused(uid: int, find_account: AccountFinder, *, seconds: float = 0.0) -> str:
+def lock_if_unused(uid: int, find_account: AccountFinder, *, seconds: float = 0.0, carry_keys: bool = True) -> str:
     """Lock the home of `uid` unless a session holds a lease; one of the outcomes above.
 
     `seconds`: how long to wait for a process that is opening or locking it. `find_account` looks a name up; None means that
-    the account is gone, and then the home is locked all the same. HomeBusyError while processes use the home.
+    the account is gone, and then the home is locked all the same. `carry_keys`: first have the owner's SSH keys carried to where
+    sshd finds them. HomeBusyError while processes use the home.
     """
     with UserState(uid) as state:
         if not state.close_gate(seconds):
@@ -40,8 +42,10 @@ def lock_if_unused(uid: int, find_account: AccountFinder, *, seconds: float = 0.
             return NOT_OPEN
         if state.is_held():
             return IN_USE
-        backend = registry.named(record.backend)
-        if _is_to_stay_open(backend, find_account(record.user)):
+        backend, account = registry.named(record.backend), find_account(record.user)
+        if carry_keys and account is not None:
+            own_keys.carry_out(account.name)
+        if _is_to_stay_open(backend, account):
             return KEPT_OPEN
         backend.detach(record)
         drop_keys(uid, record)

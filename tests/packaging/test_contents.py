@@ -19,6 +19,7 @@ EXPECTED = {
     "MODULES/pam_pyhome.so": 0o644,
     "usr/bin/pyhome": 0o755,
     "usr/lib/pyhome/pyhome-shell": 0o755,
+    "usr/lib/pyhome/pyhome-sync": 0o755,
     "usr/lib/pyhome/pyhome-worker": 0o755,
     "usr/lib/pyhome/pyhomed": 0o755,
     "usr/lib/systemd/system/pyhomed-unlock.socket": 0o644,

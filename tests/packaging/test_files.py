@@ -44,7 +44,7 @@ def test_service_stays_in_the_mount_namespace_of_the_system() -> None:
     assert not [name for name in unit["Service"] if name.startswith(OWN_NAMESPACE)]
 
 
-@pytest.mark.parametrize("name", ["pyhome", "pyhome-worker", "pyhomed"])
+@pytest.mark.parametrize("name", ["pyhome", "pyhome-sync", "pyhome-worker", "pyhomed"])
 def test_entry_scripts_trust_nothing_around_them(name: str) -> None:
     first, *code = (REPOSITORY / "packaging/files" / name).read_text().splitlines()
     assert first.startswith("#!/usr/bin/python3 -I")

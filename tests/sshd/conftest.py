@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.pam.harness import Build
+from tests.sshd.full import FullMachine
 from tests.sshd.harness import SshdMachine
 
 if TYPE_CHECKING:
@@ -25,3 +27,15 @@ def served(machine: SshdMachine) -> SshdMachine:
     """The same with an sshd."""
     machine.start_sshd()
     return machine
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    return Build(tmp_path_factory.mktemp("build"), sanitized=False)
+
+
+@pytest.fixture
+def full(tmp_path: Path, build: Build) -> Iterator[FullMachine]:
+    """All of pyhome, ada with an encrypted home, and no sshd running yet."""
+    with FullMachine(tmp_path, build) as machine:
+        yield machine
