@@ -193,9 +193,7 @@ def common_home_files(blocks: Iterable[Block]) -> tuple[str, ...] | None:
 
 
 class Unlock(NamedTuple):
-    """How sshd comes to ask after a public key: the methods, the Match blocks that say otherwise, and who is not asked, but
-    logs in by `without`.
-    """
+    """How sshd comes to ask after a public key: `methods`, but in some Match blocks others, and for the `spared` those `without`."""
 
     methods: str
     without: str

@@ -35,8 +35,9 @@ def unlocking(full: FullMachine) -> FullMachine:
 
 def words(machine: FullMachine, *options: str) -> list[str]:
     """What ssh, scp and sftp need to get there."""
-    fixed = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes", f"Port={machine.port}")
-    return ["-F", "/dev/null", "-i", str(machine.key), *(word for option in (*fixed, *options) for word in ("-o", option))]
+    quiet = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
+    given = (*quiet, "IdentitiesOnly=yes", f"Port={machine.port}", *options)
+    return ["-F", "/dev/null", "-i", str(machine.key), *(word for option in given for word in ("-o", option))]
 
 
 def terminal(machine: FullMachine, *argv: str) -> pexpect.spawn:
