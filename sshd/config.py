@@ -193,7 +193,7 @@ def common_home_files(blocks: Iterable[Block]) -> tuple[str, ...] | None:
 
 
 class Unlock(NamedTuple):
-    """How sshd comes to ask after a public key: `methods`, but in some Match blocks others, and for the `spared` those `without`."""
+    """How sshd comes to ask after a key: by `methods`, or as `exceptions` say by Match block; the `spared` log in by `without`."""
 
     methods: str
     without: str
