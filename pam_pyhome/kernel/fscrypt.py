@@ -77,6 +77,16 @@ def policy_of(directory: int) -> DirectoryPolicy | None:
     return DirectoryPolicy(2, policy[8:24].hex())
 
 
+def support(directory: int) -> str | None:
+    """Why the directory open as `directory` cannot be encrypted, in words; None if it can be. Its emptiness is not looked at."""
+    argument = bytearray(struct.pack("=Q", _POLICY_MAX) + bytes(_POLICY_MAX))
+    try:
+        fcntl.ioctl(directory, GET_POLICY_EX, argument)
+    except OSError as error:
+        return None if error.errno == errno.ENODATA else reason(error)
+    return "it is encrypted already"
+
+
 def set_policy(directory: int, identifier: str, *, padding: int, contents: int, filenames: int) -> None:
     """Encrypt the empty directory open as `directory` from now on. The key must be there, claimed by whose rights are used."""
     policy = _POLICY_V2.pack(2, contents, filenames, _PADDING_FLAGS[padding], 0, bytes.fromhex(identifier))

@@ -36,7 +36,11 @@ class MemoryTurn:
 
     def __enter__(self) -> Self:
         """Wait in the order of arrival."""
-        os.makedirs(self._path, mode=0o700, exist_ok=True)
+        for path in (os.path.dirname(self._path), self._path):
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                continue
         directory = files.open_directory(self._path, owners=(0,))
         try:
             self._lock(directory, self._own)

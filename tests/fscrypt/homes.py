@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.login.homes import LoginMachine, crypt
+from tests.login.homes import LoginMachine, answers, crypt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ class FscryptMachine(LoginMachine):
         self.fscrypt("setup", "/home", "--quiet")
         self.write_stack("pam_fscrypt", PAM_FSCRYPT)
         for service in ("unix", "fscrypt"):  # the second is what the tool checks a login passphrase with
-            self.write_stack(service, "auth required pam_unix.so nodelay\n")
+            self.write_stack(service, "auth required pam_unix.so nodelay\npassword required pam_unix.so sha512\n")
 
     def mount_image(self, image: Path, where: str) -> None:
         """Mount an image on a loop device that goes when the mount does."""
@@ -113,3 +113,31 @@ class FscryptMachine(LoginMachine):
         """The one file with a policy on the file system of the homes."""
         (found,) = self.path("/home/.fscrypt/policies").iterdir()
         return found
+
+    def inside(self, verb: str, *arguments: bytes) -> str:
+        """Run `inside.py` in the machine; what it prints."""
+        script = str(Path(__file__).parent / "inside.py")
+        return self.run(["/usr/bin/python3", "-I", "-B", script, verb, *(value.hex() for value in arguments)]).strip()
+
+    def log_in(self, password: bytes, *steps: str, service: str = "login", name: str = "ada") -> list[str]:
+        """A login from its beginning to its end with `steps` in the middle; the lines that are no messages."""
+        given = answers(password)
+        said = self.pam(service, name, *given, "auth", "setcred", "open", *steps, "close")
+        return [line for line in said if not line.startswith("message")]
+
+    def opens(self, password: bytes, name: str = "ada") -> bool:
+        """Whether the real tool opens the home with its login protector and this password; it is locked again."""
+        protector = self.protector().name
+        done = self.fscrypt(
+            "unlock", f"/home/{name}", f"--unlock-with=/:{protector}", "--quiet", f"--user={name}",
+            said=password.decode() + "\n", status=None,
+        )  # fmt: skip
+        opened = self.is_open(name)
+        if opened:
+            self.fscrypt("lock", f"/home/{name}", f"--user={name}", "--quiet")
+        assert opened or done
+        return opened
+
+
+READ = "sh=ada:cat /home/ada/secret"
+OPENED = ["auth 0", "setcred 0", "open 0", "written while open", "sh 0", "close 0"]
