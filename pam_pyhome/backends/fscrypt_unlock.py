@@ -85,11 +85,15 @@ def find_home(account: Account) -> Home | None:
     policy = _read_policy(account, mount, found.identifier)
     if policy is None:
         return None
-    candidates = [_candidate(account, mount, descriptor) for descriptor, _ in policy.slots]
-    usable = [candidate for candidate in candidates if candidate is not None]
-    logins = tuple(candidate for candidate in usable if candidate.is_login)
-    protectors = logins or tuple(usable)
+    protectors = _protectors(account, mount, policy)
     return Home(policy, mount, protectors) if protectors else None
+
+
+def _protectors(account: Account, mount: str, policy: meta.Policy) -> tuple[Candidate, ...]:
+    """The protectors of a policy that count: the login one alone if there is one."""
+    found = [_candidate(account, mount, descriptor) for descriptor, _ in policy.slots]
+    usable = tuple(candidate for candidate in found if candidate is not None)
+    return tuple(candidate for candidate in usable if candidate.is_login) or usable
 
 
 def policy_copy(identifier: str) -> str:

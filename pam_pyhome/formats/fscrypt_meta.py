@@ -133,8 +133,8 @@ def parse_policy(data: bytes, identifier: str) -> Policy:
     if digits is None or message.text(1) != identifier or not is_hex(identifier, digits):
         raise FormatError(POLICY, "its version or identifier is not the one that its file is named after")
     slots = [_parse_slot(slot) for slot in message.messages(3, POLICY)]
-    if len({name for name, _ in slots}) != len(slots):
-        raise FormatError(POLICY, "a protector stands twice")
+    if not slots or len({name for name, _ in slots}) != len(slots):
+        raise FormatError(POLICY, "no protector opens it, or one stands twice")
     return Policy(identifier, version, tuple(slots), message)
 
 
