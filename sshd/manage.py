@@ -41,8 +41,9 @@ class Proposal(NamedTuple):
 
 
 UNLOCK_LIMIT = (
-    "with --unlock-at-login every login by public key goes on with PAM: programs that cannot answer a prompt (ssh with "
-    "BatchMode=yes, sftp -b, most scripts) can no longer log in by key, whether a home is locked or not"
+    "with --unlock-at-login every login by public key, except root's, goes on with PAM: programs that cannot answer a prompt (ssh "
+    "with BatchMode=yes, sftp -b, most scripts) can no longer log in by key, whether a home is locked or not; for their accounts, "
+    "a Match block can set 'AuthenticationMethods publickey'"
 )
 
 
