@@ -13,6 +13,7 @@ from pam_pyhome.backends.fscrypt_unlock import (
     policy_copy,
     protector_copy,
     protector_for,
+    put_policy,
     read_kept,
     try_all,
 )
@@ -64,16 +65,18 @@ def remember(account: Account) -> None:
 
 
 def _remember_policy(account: Account, home: Home) -> None:
-    """Keep the policy's file, or put it back from the copy that `find_home` took in its place."""
+    """Keep the policy's file, or put it back from the copy that `find_home` took in its place.
+
+    How a protector wraps a policy's key does not change: where file and copy differ in that, the file is damaged.
+    """
     identifier = home.policy.identifier
     try:
-        content = store.read(account, home.mount, store.POLICIES, identifier)
-        meta.parse_policy(content, identifier)
+        meta.parse_policy(store.read(account, home.mount, store.POLICIES, identifier), identifier)
     except (FileNotFoundError, UnsafeFileError, FormatError):
-        content = home.policy.message.emit()
-        owner = store.owner_of(home.mount, store.POLICIES, identifier, account)
-        store.replace(home.mount, store.POLICIES, identifier, content, owner)
-    kept.keep(account, policy_copy(identifier), content)
+        put_policy(account, home.mount, home.policy)
+    spare = dict(home.spare.slots) if home.spare is not None else {}
+    if all(spare.get(name, wrapped) == wrapped for name, wrapped in home.policy.slots):
+        kept.keep(account, policy_copy(identifier), home.policy.message.emit())
 
 
 def reserve(account: Account, old: bytes) -> None:

@@ -36,10 +36,11 @@ MOST_PASSPHRASES = 4  # protectors that a single answer is tried on
 class Home(Record):
     """An encrypted home directory: its policy, where its file system is mounted, and its protectors that count.
 
-    Where there is a login protector, only that does.
+    Where there is a login protector, only that does. `spare` is the good copy of the policy, if it is another.
     """
 
     policy: meta.Policy
+    spare: meta.Policy | None
     mount: str
     protectors: tuple[Candidate, ...]
 
@@ -86,7 +87,13 @@ def find_home(account: Account) -> Home | None:
     if policy is None:
         return None
     protectors = _protectors(account, mount, policy)
-    return Home(policy, mount, protectors) if protectors else None
+    return Home(policy, _spare(account, policy), mount, protectors) if protectors else None
+
+
+def _spare(account: Account, policy: meta.Policy) -> meta.Policy | None:
+    """The good copy of a policy, if there is one and it differs."""
+    content = read_kept(account, policy_copy(policy.identifier))
+    return None if content in (None, policy.message.emit()) else meta.parse_policy(content or b"", policy.identifier)
 
 
 def _protectors(account: Account, mount: str, policy: meta.Policy) -> tuple[Candidate, ...]:
@@ -189,6 +196,7 @@ def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | No
         raise OldPolicyError(account.home)
     attempt = try_all(account, home, password, exact=exact)
     change = _prepare(account, attempt, rewrap)
+    _mend_policy(account, home, attempt)
     return OpenedHome(account.name, backend, tuple(_keys(account, home, attempt)), change)
 
 
@@ -206,7 +214,7 @@ def try_all(account: Account, home: Home, password: bytes, *, exact: bool) -> At
         for content in dict.fromkeys(content for content in (usable, copy) if content):
             try:
                 attempt = Attempt(candidate, content, _open(account, candidate, content, password))
-                _check_home(home, attempt)
+                home_key(home, attempt)
             except WrongPassphraseError as error:
                 wrong = error
             except FormatError as error:
@@ -228,9 +236,14 @@ def _open(account: Account, candidate: Candidate, content: bytes, password: byte
     return secret
 
 
-def _check_home(home: Home, attempt: Attempt) -> None:
-    """FormatError unless the protector opens the home's own policy."""
-    _policy_key(home.policy, attempt)
+def home_key(home: Home, attempt: Attempt) -> tuple[meta.Policy, bytes]:
+    """The home's policy, or the good copy of it, whichever the protector opens, and its key. FormatError if it opens neither."""
+    try:
+        return home.policy, _policy_key(home.policy, attempt)
+    except FormatError:
+        if home.spare is None:
+            raise
+        return home.spare, _policy_key(home.spare, attempt)
 
 
 def _policy_key(policy: meta.Policy, attempt: Attempt) -> bytes:
@@ -248,7 +261,7 @@ def _policy_key(policy: meta.Policy, attempt: Attempt) -> bytes:
 
 def _keys(account: Account, home: Home, attempt: Attempt) -> list[tuple[str, bytes]]:
     """Label and key of the home's policy, then of all other policies of the protector; the key is empty if it is not to be had."""
-    found = [(label(home.policy.identifier, home.mount), _policy_key(home.policy, attempt))]
+    found = [(label(home.policy.identifier, home.mount), home_key(home, attempt)[1])]
     if not attempt.candidate.is_login:
         return found
     for mount, identifier in store.policies(account):
@@ -265,6 +278,22 @@ def _keys(account: Account, home: Home, attempt: Attempt) -> list[tuple[str, byt
             continue
         found.append((label(identifier, mount), secret))
     return found
+
+
+def _mend_policy(account: Account, home: Home, attempt: Attempt) -> None:
+    """Put the good copy in the place of a policy whose wrapped key is damaged: the copy has just proved to be right."""
+    used, _ = home_key(home, attempt)
+    if used is not home.policy:
+        try:
+            put_policy(account, home.mount, used)
+        except (OSError, UnsafeFileError):
+            return
+
+
+def put_policy(account: Account, mount: str, policy: meta.Policy) -> None:
+    """Write the file of a policy. OSError, UnsafeFileError."""
+    owner = store.owner_of(mount, store.POLICIES, policy.identifier, account)
+    store.replace(mount, store.POLICIES, policy.identifier, policy.message.emit(), owner)
 
 
 def label(identifier: str, mount: str) -> str:

@@ -74,7 +74,8 @@ def test_arbitrary_bytes_raise_nothing_but_format_errors(data: bytes) -> None:
         "[]", "{}", '{"hash_costs": 3}', '{"hash_costs": {"time": "1", "memory": "8"}}',
         '{"hash_costs": {"time": "0", "memory": "8", "parallelism": "1"}}',
         '{"hash_costs": {"time": "x", "memory": "8", "parallelism": "1"}}',
-        '{"hash_costs": {"time": "1", "memory": "8", "parallelism": "1"}} x', '{"a": 1, "a": 2}', '{"a": "\x01"}', "[" * 40 + "]" * 40,
+        '{"hash_costs": {"time": "1", "memory": "8", "parallelism": "1"}} x',
+        '{"a": 1, "a": 2}', '{"a": "\x01"}', "[" * 40 + "]" * 40,
         '{"hash_costs": {"time": 1.5, "memory": "8", "parallelism": "1"}}',
     ],
 )  # fmt: skip
