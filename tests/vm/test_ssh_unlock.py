@@ -156,7 +156,11 @@ def test_an_open_home_asks_nothing_and_without_a_key_nothing_is_gained(vm: VM, l
     assert "ran" in root_by_key(vm)
     session.logout()
     laid_out.wait_until_locked()
-    vm.run("pyhome shell disable --yes ada")
+    # What removing the package does first.
+    vm.run("(sed '/pam-auth-update/,$d' /var/lib/dpkg/info/pyhome.prerm; echo fi) > /root/prerm; sh -e /root/prerm remove")
+    assert vm.out("getent passwd ada").endswith(":/bin/bash")
+    assert vm.run("grep ssh-unlock /etc/pam.d/sshd; ls /etc/ssh/sshd_config.d/0-pyhome.conf", check=False).out == ""
+    assert not lets_in(vm, keys[0])
 
 
 def root_by_key(vm: VM) -> str:
