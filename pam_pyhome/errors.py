@@ -139,3 +139,16 @@ class OldPolicyError(PyhomeError):
         """Keep the path."""
         super().__init__(f"{path}: its fscrypt policy is of version 1, which is not supported")
         self.path = path
+
+
+class CreateError(PyhomeError):
+    """A home that is not made: whose, and the `reason`, a constant of `admin.creation_facts`; `detail` may be empty."""
+
+    exit_code = 30
+
+    def __init__(self, user: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
+        self.user = user
+        self.reason = reason
+        self.detail = detail

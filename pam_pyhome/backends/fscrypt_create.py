@@ -1,6 +1,7 @@
 """Making an fscrypt home: on an empty directory, for the login password, so that `fscrypt` and `pam_fscrypt` take it for their own.
 
-Root calls this. What it makes is undone if a later step fails.
+Root calls this. What it makes is undone if a later step fails; and before each step the caller is told what would undo it, so
+that it can be undone after a kill as well.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
     from pam_pyhome.formats.state import OpenRecord
 
-    Undo = list[Callable[[], None]]
+    Step = tuple[str, ...]  # what `take_back` takes back
+    Note = Callable[[Step], None]
 
+FILE, KEY = "file", "key"
 PADDING = 32
 BY_UUID = "/dev/disk/by-uuid"
 
@@ -65,19 +68,28 @@ def missing(path: str) -> str | None:
         os.close(directory)
 
 
-def create(account: Account, password: bytes, costs: meta.Costs, recovery: bytes | None = None) -> Created:
+def create(
+    account: Account, password: bytes, costs: meta.Costs, recovery: bytes | None = None, note: Note | None = None
+) -> Created:
     """Encrypt the account's empty home directory for its login `password`, and for the passphrase `recovery` if there is one.
 
-    A login protector that the user has already is used, if the password opens it. StorageError, with the reason, if the directory
-    or its file system cannot be encrypted; WrongPassphraseError if the present login protector has another password.
+    A login protector that the user has already is used, if the password opens it. `note` is told before each step what takes it
+    back. StorageError, with the reason, if the directory or its file system cannot be encrypted; WrongPassphraseError if the
+    present login protector has another password.
     """
-    undo: Undo = []
+    undo: list[Step] = []
+
+    def before(step: Step) -> None:
+        undo.append(step)
+        if note is not None:
+            note(step)
+
     try:
-        return _create(account, password, costs, recovery, undo)
+        return _create(account, password, costs, recovery, before)
     except (OSError, PyhomeError) as error:
         for step in reversed(undo):
             try:
-                step()
+                take_back(step)
             except (OSError, PyhomeError):
                 continue
         if isinstance(error, OSError):
@@ -85,24 +97,50 @@ def create(account: Account, password: bytes, costs: meta.Costs, recovery: bytes
         raise
 
 
-def _create(account: Account, password: bytes, costs: meta.Costs, recovery: bytes | None, undo: Undo) -> Created:
+def take_back(step: Step) -> None:
+    """Undo a step, as far as it got: a metadata file goes, or the claim on a key. OSError."""
+    kind, *rest = step
+    if kind == FILE:
+        _remove_file(*rest)
+        return
+    uid, gid, mount, identifier = rest
+    with rights_of(int(uid), int(gid)):
+        place = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if fscrypt.key_status(place, identifier).own:
+                fscrypt.remove_key(place, identifier)
+        finally:
+            os.close(place)
+
+
+def _remove_file(mount: str, kind: str, name: str) -> None:
+    """A metadata file, and what was to become it."""
+    metadata = f"{mount}/{store.METADATA}"
+    for path in (f"{metadata}/{kind}/{name}", metadata + "/" + store.staged_name(kind, name) + files.STAGED_SUFFIX):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+
+
+def _create(account: Account, password: bytes, costs: meta.Costs, recovery: bytes | None, note: Note) -> Created:
     trouble = missing(account.home)
     if trouble is not None:
         raise StorageError(f"encrypting {account.home}", trouble)
     mount = store.main_mount(account.home)
     for place in dict.fromkeys((store.ROOT, mount)):
         set_up(place)
-    login = _login_protector(account, password, costs, undo)
+    login = _login_protector(account, password, costs, note)
     if mount != store.ROOT:
         link = emit_link(Link(_uuid_of(store.ROOT), store.ROOT))
-        _write(account, mount, store.PROTECTORS, f"{login.descriptor}.link", link, undo)
+        _write(account, mount, store.PROTECTORS, f"{login.descriptor}.link", link, note)
     protectors = [login]
     if recovery is not None:
         name = f"Recovery passphrase for {account.name}"
-        protectors.append(_new_protector(account, mount, meta.CUSTOM, name, recovery, costs, undo))
+        protectors.append(_new_protector(account, mount, meta.CUSTOM, name, recovery, costs, note))
     policy_key = os.urandom(meta.POLICY_KEY_SIZE)
-    identifier = _new_policy(account, mount, policy_key, protectors, undo)
-    return Created(identifier, login.descriptor, _apply(account, mount, identifier, policy_key, undo))
+    identifier = _new_policy(account, mount, policy_key, protectors, note)
+    return Created(identifier, login.descriptor, _apply(account, mount, identifier, policy_key, note))
 
 
 def set_up(mount: str) -> None:
@@ -116,7 +154,7 @@ def set_up(mount: str) -> None:
     os.chmod(f"{mount}/{store.METADATA}", 0o755)
 
 
-def _login_protector(account: Account, password: bytes, costs: meta.Costs, undo: Undo) -> _Secret:
+def _login_protector(account: Account, password: bytes, costs: meta.Costs, note: Note) -> _Secret:
     """The user's login protector, opened; a new one if there is none. A user has one at most."""
     directory = store.open_metadata(store.ROOT, store.PROTECTORS, (0,))
     try:
@@ -131,11 +169,11 @@ def _login_protector(account: Account, password: bytes, costs: meta.Costs, undo:
         if protector.source == meta.LOGIN and protector.uid == account.uid and protector.costs is not None:
             wrapping = wrapping_key(account.uid, password, protector.salt, protector.costs)
             return _Secret(name, store.ROOT, key.unwrap(wrapping, protector.wrapped, aes256_ctr))
-    return _new_protector(account, store.ROOT, meta.LOGIN, "", password, costs, undo)
+    return _new_protector(account, store.ROOT, meta.LOGIN, "", password, costs, note)
 
 
 def _new_protector(
-    account: Account, mount: str, source: int, name: str, passphrase: bytes, costs: meta.Costs, undo: Undo
+    account: Account, mount: str, source: int, name: str, passphrase: bytes, costs: meta.Costs, note: Note
 ) -> _Secret:
     secret, salt = os.urandom(meta.PROTECTOR_KEY_SIZE), os.urandom(meta.SALT_SIZE)
     descriptor = key.protector_name(secret)
@@ -143,21 +181,21 @@ def _new_protector(
     wrapped = key.wrap(wrapping, secret, os.urandom(meta.IV_SIZE), aes256_ctr)
     uid = account.uid if source == meta.LOGIN else 0
     content = meta.emit_protector(descriptor, source, name, costs, salt, uid, wrapped)
-    _write(account, mount, store.PROTECTORS, descriptor, content, undo)
+    _write(account, mount, store.PROTECTORS, descriptor, content, note)
     return _Secret(descriptor, mount, secret)
 
 
-def _new_policy(account: Account, mount: str, policy_key: bytes, protectors: list[_Secret], undo: Undo) -> str:
+def _new_policy(account: Account, mount: str, policy_key: bytes, protectors: list[_Secret], note: Note) -> str:
     identifier = key.policy_name(policy_key)
     slots = tuple(
         (one.descriptor, key.wrap(one.key, policy_key, os.urandom(meta.IV_SIZE), aes256_ctr)) for one in protectors
     )
     content = meta.emit_policy(identifier, slots, padding=PADDING)
-    _write(account, mount, store.POLICIES, identifier, content, undo)
+    _write(account, mount, store.POLICIES, identifier, content, note)
     return identifier
 
 
-def _write(account: Account, mount: str, kind: str, name: str, content: bytes, undo: Undo) -> None:
+def _write(account: Account, mount: str, kind: str, name: str, content: bytes, note: Note) -> None:
     """A new metadata file of the user's; a link that is there already stays as it is."""
     directory = store.open_metadata(mount, kind, (0,))
     try:
@@ -165,7 +203,7 @@ def _write(account: Account, mount: str, kind: str, name: str, content: bytes, u
     finally:
         os.close(directory)
     if not present:
-        undo.append(lambda: os.unlink(f"{mount}/{store.METADATA}/{kind}/{name}"))
+        note((FILE, mount, kind, name))
         store.replace(mount, kind, name, content, (account.uid, account.gid, 0o600))
 
 
@@ -181,9 +219,9 @@ def _uuid_of(mount: str) -> str | None:
     return None
 
 
-def _apply(account: Account, mount: str, identifier: str, policy_key: bytes, undo: Undo) -> OpenRecord:
+def _apply(account: Account, mount: str, identifier: str, policy_key: bytes, note: Note) -> OpenRecord:
     """Add the key and encrypt the directory, both in the user's name."""
-    undo.append(lambda: _take_back(account, mount, identifier))
+    note((KEY, str(account.uid), str(account.gid), mount, identifier))
     with rights_of(account.uid, account.gid):
         place = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -203,11 +241,3 @@ def _apply(account: Account, mount: str, identifier: str, policy_key: bytes, und
 def _no_warning(_text: str) -> None:
     """There is but one key."""
 
-
-def _take_back(account: Account, mount: str, identifier: str) -> None:
-    with rights_of(account.uid, account.gid):
-        place = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fscrypt.remove_key(place, identifier)
-        finally:
-            os.close(place)

@@ -145,7 +145,8 @@ def _owner(directory: int, name: str) -> int | None:
 # tool takes it for a protector, and moved from there into `protectors`, which may be everybody's.
 
 
-def _staged_name(kind: str, name: str) -> str:
+def staged_name(kind: str, name: str) -> str:
+    """What the successor of a metadata file is called in `.fscrypt`, without `files.STAGED_SUFFIX`."""
     return f"{kind}.{name}"
 
 
@@ -153,7 +154,7 @@ def stage(mount: str, kind: str, name: str, size: int, owner: tuple[int, int, in
     """Put room for `size` bytes on disk for a successor of a metadata file, with `owner` as its uid, gid and mode. OSError."""
     directory = open_metadata(mount, "", (0,))
     try:
-        staged = _staged_name(kind, name)
+        staged = staged_name(kind, name)
         files.stage(directory, staged, size)
         uid, gid, mode = owner
         # In the user's name from now on, so that a quota is met here and not later.
@@ -171,7 +172,7 @@ def replace(mount: str, kind: str, name: str, content: bytes, owner: tuple[int, 
     except (OSError, UnsafeFileError):
         os.close(directory)
         raise
-    staged = _staged_name(kind, name)
+    staged = staged_name(kind, name)
     try:
         files.commit(directory, staged, content, place=(target, name))
     except (OSError, UnsafeFileError):

@@ -1,0 +1,210 @@
+"""Making an encrypted home, with an account around it if there is none.
+
+The home is made, filled and locked where nobody looks, and takes its place with one rename. A new account comes after its home
+and gets its password last; an account that exists finds its home complete or not at all. What takes each step back is on disk
+before the step is done, see `creation_record`. So a kill leaves no account without a home and nothing that looks like a home and is
+none; and the next `create` takes back what was begun, or does the little that was missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from pam_pyhome.admin import accounts, creation_build, fscrypt_costs
+from pam_pyhome.admin import creation_facts as facts
+from pam_pyhome.admin.creation_choice import FSCRYPT, choose
+from pam_pyhome.admin.creation_record import Begun, Records, find, users
+from pam_pyhome.backends import ecryptfs_store, registry
+from pam_pyhome.backends.base import Account
+from pam_pyhome.errors import CreateError, PyhomeError, WrongPassphraseError
+from pam_pyhome.formats.recovery import SIZE, emit_recovery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Plan(NamedTuple):
+    """What is to be made: whose home, of which kind; whether the account is new, and whether it needs a password."""
+
+    account: Account
+    backend: str
+    new: bool
+    needs_password: bool
+
+
+class Made(NamedTuple):
+    """What was made; `finished` if an earlier run had made all but the end of it."""
+
+    account: Account
+    backend: str
+    new: bool
+    finished: bool
+
+
+def check(user: str, backend: str | None) -> None:
+    """CreateError if no home can be made. Changes nothing; what an earlier run has left is for `create` to look at."""
+    if find(user) is None:
+        _plan(user, backend)
+
+
+def create(user: str, backend: str | None, password: bytes, show: Callable[[str], None]) -> Made:
+    """Make the home of `user`, and the account if there is none. `show` is given the recovery key before anybody can use the home.
+
+    `backend`: `fscrypt` or `ecryptfs`; None takes what the file system can do. CreateError and other PyhomeErrors, OSError: nothing
+    has changed then, but for what `fscrypt setup` would do to the machine.
+    """
+    accounts.check_password(user, password)
+    with Records() as records:
+        for other in users():
+            _clean(records, find(other), user)
+        begun = find(user)
+        if begun is not None:
+            return _finish(records, begun, password)
+        plan = _plan(user, backend)
+        if not plan.new and not plan.needs_password:
+            accounts.check_login(user, password)
+        _make(records, plan, password, show)
+        return Made(plan.account, plan.backend, plan.new, finished=False)
+
+
+# Before
+
+
+def _plan(user: str, backend: str | None) -> Plan:
+    """What is to be made. CreateError if nothing can be."""
+    entry = accounts.entry(user)
+    if entry is None:
+        account, needs = accounts.planned(user), True
+    else:
+        account = Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+        needs = accounts.has_password(user) is False
+        _check_account(account)
+    parent = _check_parent(account)
+    _check_place(account)
+    return Plan(account, choose(user, backend, parent), entry is None, needs)
+
+
+def _check_account(account: Account) -> None:
+    """An ordinary user, without an encrypted home, whose name can be that of a file."""
+    if account.uid < accounts.uid_min() or "/" in account.name or account.name.startswith("."):
+        raise CreateError(account.name, facts.SYSTEM_USER, f"uid {account.uid}")
+    found = registry.find(account)
+    if found is not None:
+        raise CreateError(account.name, facts.ENCRYPTED, found.name)
+
+
+def _check_parent(account: Account) -> str:
+    """The directory that the home is in: root's alone, because root renames in it."""
+    parent, name = os.path.split(account.home)
+    if not os.path.isabs(parent) or name in {"", ".", ".."}:
+        raise CreateError(account.name, facts.BAD_PLACE, f"{account.home or 'no path'} is its path")
+    try:
+        status = os.stat(parent)
+    except OSError as error:
+        raise CreateError(account.name, facts.BAD_PLACE, f"{parent}: {error.strerror}") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:
+        raise CreateError(account.name, facts.BAD_PLACE, f"{parent} is not a directory that root alone can write")
+    return parent
+
+
+def _check_place(account: Account) -> None:
+    """Nothing is where the home belongs, or an empty directory."""
+    if os.path.lexists(ecryptfs_store.shared_path(account, "")):
+        raise CreateError(account.name, facts.LEFT_OVER, ecryptfs_store.shared_path(account, "").rstrip("/"))
+    try:
+        if not stat.S_ISDIR(os.lstat(account.home).st_mode):
+            raise CreateError(account.name, facts.NOT_A_DIRECTORY, account.home)
+        if os.listdir(account.home):
+            raise CreateError(account.name, facts.HAS_FILES, account.home)
+    except FileNotFoundError:
+        pass
+
+
+# What earlier runs left
+
+
+def _is_usable(begun: Begun) -> bool:
+    """Whether somebody may be using what was begun, so that nothing of it is to be taken back."""
+    if begun.new:
+        entry = accounts.entry(begun.account.name)
+        return entry is not None and (entry.pw_uid != begun.account.uid or accounts.is_whole(begun.account.name))
+    return begun.decided and not os.path.lexists(creation_build.staged_home(begun.account))
+
+
+def _clean(records: Records, begun: Begun | None, user: str) -> None:
+    """Take back what a killed run has left, unless it is in use or, being that of `user`, can be finished."""
+    if begun is None:
+        return
+    account = begun.account
+    if not _is_usable(begun):
+        with contextlib.nullcontext() if account.name == user else contextlib.suppress(OSError, PyhomeError):
+            if begun.new:
+                accounts.remove(account, records.lock)
+            records.take_back(account.name)
+    elif not begun.decided or (begun.new and not _is_ours(begun)):
+        records.forget(account.name)  # somebody has made an account of this name meanwhile
+    elif account.name != user and accounts.has_password(account.name):
+        records.forget(account.name)
+
+
+def _is_ours(begun: Begun) -> bool:
+    entry = accounts.entry(begun.account.name)
+    return entry is not None and entry.pw_uid == begun.account.uid
+
+
+def _finish(records: Records, begun: Begun, password: bytes) -> Made:
+    """Everything is in its place; perhaps the account's password is missing, which must be the one that opens the home."""
+    account = begun.account
+    if accounts.has_password(account.name) is False:
+        try:
+            registry.named(begun.backend).unlock(account, password, exact=True)
+        except WrongPassphraseError:
+            raise CreateError(account.name, facts.UNFINISHED) from None
+        accounts.set_password(account.name, password, records.lock)
+    records.forget(account.name)
+    return Made(account, begun.backend, begun.new, finished=True)
+
+
+# The work
+
+
+def _make(records: Records, plan: Plan, password: bytes, show: Callable[[str], None]) -> None:
+    """From beginning to end; if anything goes wrong, back again."""
+    account, user = plan.account, plan.account.name
+    recovery = emit_recovery(os.urandom(SIZE))
+    costs = fscrypt_costs.costs() if plan.backend == FSCRYPT else None
+    try:
+        records.begin(account, plan.backend, new=plan.new)
+        creation_build.build(records, account, password, recovery, costs)
+        creation_build.note_places(records, account, plan.backend)
+        if plan.new:
+            creation_build.place(account, plan.backend)
+        show(recovery)
+        with accounts.uninterrupted():
+            _hand_over(records, plan, password)
+    except BaseException:
+        # What cannot be taken back now stays on record, and the first failure is the one to tell.
+        with contextlib.suppress(OSError, PyhomeError):
+            records.take_back(user)
+        raise
+
+
+def _hand_over(records: Records, plan: Plan, password: bytes) -> None:
+    """The last steps, from where on the home may be in use. If one fails, the account is as it was."""
+    account = plan.account
+    records.decide(account.name)
+    if plan.new:
+        accounts.add(account, records.lock)
+    else:
+        creation_build.place(account, plan.backend)
+    try:
+        if plan.needs_password:
+            accounts.set_password(account.name, password, records.lock)
+    except CreateError:
+        if plan.new:
+            accounts.remove(account, records.lock)
+        raise
+    records.forget(account.name)

@@ -1,0 +1,21 @@
+"""Why a home is not made: the reasons of `CreateError`. Front ends have a piece of advice for each."""
+
+from __future__ import annotations
+
+BAD_NAME = "is not a name for a user"
+SYSTEM_USER = "is not an ordinary user"
+GROUP_EXISTS = "there is a group of this name already"
+BAD_PLACE = "the home directory cannot be made where it belongs"
+HAS_FILES = "has a home with files in it"
+NOT_A_DIRECTORY = "has something else where the home directory belongs"
+ENCRYPTED = "has an encrypted home already"
+LEFT_OVER = "an encrypted home of this name is left over"
+NO_FEATURE = "the file system was made without encryption"
+NO_FILE_SYSTEM = "the file system cannot encrypt"
+NO_KERNEL = "this kernel cannot encrypt directories"
+NO_ECRYPTFS = "this kernel has no eCryptfs"
+BAD_PASSWORD = "the password cannot be used"
+WRONG_PASSWORD = "this is not the login password"
+OTHER_PROTECTOR = "has a login protector of fscrypt's that another password opens"
+UNFINISHED = "the home was made before, with another password; only the account's is missing"
+TOOL_FAILED = "the account could not be changed"

@@ -1,0 +1,139 @@
+"""``pyhome create``: a user with an encrypted home, or the home alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from pam_pyhome.admin import creation
+from pam_pyhome.admin import creation_facts as facts
+from pam_pyhome.admin.fscrypt_costs import PATH as COSTS
+from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.failure import CommandError, reported
+from pam_pyhome.cli.terminal import LINE_MAX, Secrets, emit
+from pam_pyhome.errors import CreateError, FormatError, StorageError, UnsafeFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STDIN = "-"
+_PASSWORD = 1
+_ADVICE = {
+    facts.BAD_NAME: "use up to 32 small letters, digits, '-' and '_', and begin with a letter",
+    facts.SYSTEM_USER: "name another user",
+    facts.GROUP_EXISTS: "choose another name, or remove the group with 'groupdel'",
+    facts.BAD_PLACE: "make the directory that homes are in, for root alone to write, or change the path with 'usermod --home'",
+    facts.HAS_FILES: "only an empty home can be encrypted: move the files away, and back when the home is open",
+    facts.NOT_A_DIRECTORY: "move it away",
+    facts.ENCRYPTED: "there is nothing to do",
+    facts.LEFT_OVER: "if nobody needs it any more, remove it",
+    facts.NO_FILE_SYSTEM: "put homes on ext4 or f2fs, or try '--backend ecryptfs'",
+    facts.NO_KERNEL: "boot a kernel with CONFIG_FS_ENCRYPTION, or try '--backend ecryptfs'",
+    facts.NO_ECRYPTFS: "install one that has, or use '--backend fscrypt'",
+    facts.BAD_PASSWORD: "choose another one",
+    facts.WRONG_PASSWORD: "give the one that the user logs in with",
+    facts.OTHER_PROTECTOR: "set it to the login password with 'fscrypt metadata change-passphrase', or remove it",
+    facts.UNFINISHED: "give that one, or remove the account and its home with 'userdel --remove' and start again",
+    facts.TOOL_FAILED: "see what it says",
+}
+
+
+@click.command(help="Make an encrypted home for USER, and the account if there is none.")
+@click.argument("user")
+@click.option(
+    "--backend",
+    type=click.Choice(["fscrypt", "ecryptfs"]),
+    help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
+)
+@click.option(
+    "--password-file",
+    metavar="FILE|-",
+    help="Where the login password is: the first line of FILE, or of the standard input.",
+)
+def create(user: str, backend: str | None, password_file: str | None) -> None:
+    """Make a home."""
+    if os.geteuid() != 0:
+        raise CommandError("makes homes for others; run it as root", 1)
+    shown: list[str] = []
+
+    def show(recovery: str) -> None:
+        shown.append(recovery)
+        _show(user, recovery)
+
+    with _reported(user, shown):
+        creation.check(user, backend)
+        password = _password(user, password_file)
+        _end_properly()
+        made = creation.create(user, backend, password, show)
+    what = "account and home are" if made.new else "home is"
+    earlier = " from what an earlier run had begun" if made.finished else ""
+    place = f"{made.account.home} is encrypted with {made.backend}, opens at login, and is locked now"
+    click.echo(one_line(f"{user}: the {what} made{earlier}; {place}"))
+
+
+def _show(user: str, recovery: str) -> None:
+    """Print the recovery key; it must have reached whoever reads it before the home can be used."""
+    emit(f"The recovery key of {one_line(user)}. Write it down, it is shown only now.".encode())
+    emit(f"It opens the home whatever becomes of the password:\n\n    {recovery}\n".encode("ascii"))
+
+
+def _password(user: str, path: str | None) -> bytes:
+    """The first line of a file, or of the standard input, or what somebody types twice."""
+    if path == STDIN:
+        return Secrets(ask=False).next("")
+    if path is not None:
+        with reported(path), open(path, "rb") as file:
+            return file.readline(LINE_MAX).removesuffix(b"\n")
+    if not sys.stdin.isatty():
+        raise click.UsageError("the standard input is no terminal: give --password-file")
+    source = Secrets(ask=True)
+    password, again = (source.next(prompt) for prompt in (f"Login password of {user}", "The same again"))
+    if password != again:
+        raise CommandError("the passwords do not match; nothing was changed, start again", _PASSWORD)
+    return password
+
+
+def _end_properly() -> None:
+    """Take everything back when asked to end, as after Ctrl-C."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+@contextlib.contextmanager
+def _reported(user: str, shown: list[str]) -> Iterator[None]:
+    """Turn what goes wrong into a CommandError; a recovery key that was shown by then opens nothing."""
+    try:
+        with reported(user):
+            try:
+                yield
+            except CreateError as error:
+                detail = f" ({error.detail})" if error.detail else ""
+                raise CommandError(f"{user}: {error.reason}{detail}; {_advice(error)}", error.exit_code) from error
+            except (FormatError, UnsafeFileError) as error:
+                thing = error.what if isinstance(error, FormatError) else error.path
+                path = COSTS if thing in COSTS else thing
+                raise CommandError(f"{path}: {error.reason}; correct the file or remove it", error.exit_code) from error
+            except StorageError as error:
+                raise CommandError(f"{user}: {error.what}: {error.reason}; nothing was changed", error.exit_code) from error
+    except CommandError as error:
+        if shown:
+            error.args = (f"{error.args[0]}; the recovery key above is void",)
+        raise
+
+
+def _advice(error: CreateError) -> str:
+    if error.reason == facts.NO_FEATURE:
+        fstype, _, device = error.detail.partition(" on ")
+        if fstype == "ext4":
+            return f"switch it on with 'tune2fs -O encrypt {device}' and try again"
+        return f"switch it on with the tools of {fstype}, or try '--backend ecryptfs'"
+    return _ADVICE[error.reason]

@@ -1,0 +1,1 @@
+"""`pyhome create`: what it makes, what it refuses, and what is left when it is killed."""
