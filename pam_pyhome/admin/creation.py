@@ -81,19 +81,16 @@ def _plan(user: str, backend: str | None) -> Plan:
     else:
         account = Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
         needs = accounts.has_password(user) is False
-        _check_account(account)
+        _check_user(account)
     parent = _check_parent(account)
     _check_place(account)
     return Plan(account, choose(user, backend, parent), entry is None, needs)
 
 
-def _check_account(account: Account) -> None:
-    """An ordinary user, without an encrypted home, whose name can be that of a file."""
+def _check_user(account: Account) -> None:
+    """An ordinary one, whose name can be that of a file."""
     if account.uid < accounts.uid_min() or "/" in account.name or account.name.startswith("."):
         raise CreateError(account.name, facts.SYSTEM_USER, f"uid {account.uid}")
-    found = registry.find(account)
-    if found is not None:
-        raise CreateError(account.name, facts.ENCRYPTED, found.name)
 
 
 def _check_parent(account: Account) -> str:
@@ -111,7 +108,10 @@ def _check_parent(account: Account) -> str:
 
 
 def _check_place(account: Account) -> None:
-    """Nothing is where the home belongs, or an empty directory."""
+    """Nothing is where the home belongs, or an empty directory that is not encrypted."""
+    found = registry.find(account)
+    if found is not None and accounts.entry(account.name) is not None:
+        raise CreateError(account.name, facts.ENCRYPTED, found.name)
     if os.path.lexists(ecryptfs_store.shared_path(account, "")):
         raise CreateError(account.name, facts.LEFT_OVER, ecryptfs_store.shared_path(account, "").rstrip("/"))
     try:

@@ -64,10 +64,12 @@ class Records:
         if not files.try_lock(self.lock, exclusive=True, seconds=_LOCK_SECONDS):
             os.close(self.lock)
             raise StorageError(DIRECTORY, "another pyhome is making a home")
+        _sweep()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Unlock."""
+        _sweep()
         os.close(self.lock)
 
     def begin(self, account: Account, backend: str, *, new: bool) -> None:
@@ -143,9 +145,16 @@ def _parse(data: bytes) -> Begun:
         raise FormatError(DIRECTORY, f"a record is none: {error}") from None
 
 
+def _sweep() -> None:
+    """Remove records that were never begun."""
+    for name in os.listdir(DIRECTORY):
+        if name.endswith(files.STAGED_SUFFIX):
+            os.unlink(f"{DIRECTORY}/{name}")
+
+
 def users() -> Iterable[str]:
     """Those of whom there is a record."""
-    return sorted(name for name in os.listdir(DIRECTORY) if name != LOCK and not name.endswith(files.STAGED_SUFFIX))
+    return sorted(name for name in os.listdir(DIRECTORY) if name != LOCK)
 
 
 def _line(value: object) -> bytes:

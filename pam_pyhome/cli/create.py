@@ -87,8 +87,12 @@ def _password(user: str, path: str | None) -> bytes:
     if path == STDIN:
         return Secrets(ask=False).next("")
     if path is not None:
-        with reported(path), open(path, "rb") as file:
-            return file.readline(LINE_MAX).removesuffix(b"\n")
+        try:
+            with open(path, "rb") as file:
+                return file.readline(LINE_MAX).removesuffix(b"\n")
+        except OSError as error:
+            reason = f"{path}: {error.strerror}; name a file whose first line is the password"
+            raise CommandError(reason, _PASSWORD) from error
     if not sys.stdin.isatty():
         raise click.UsageError("the standard input is no terminal: give --password-file")
     source = Secrets(ask=True)

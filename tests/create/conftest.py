@@ -20,7 +20,7 @@ __all__ = ["build", "image", "machine", "tree"]
 
 
 @pytest.fixture
-def machine(tmp_path: Path, build: Build, tree: Path, image: Path) -> Iterator[CreateMachine]:  # noqa: F811 - the fixtures
+def machine(tmp_path: Path, build: Build, tree: Path, image: Path) -> Iterator[CreateMachine]:
     """A machine without any users of its own."""
     with CreateMachine(tmp_path, build) as machine:
         machine.furnish(tree)

@@ -54,7 +54,8 @@ def test_the_skeleton_belongs_to_the_user(machine: CreateMachine) -> None:
     listing = machine.log_in(PASSWORD, "sh=ada:cd /home/ada; find . -printf '%p %U %G %m\\n' | sort")
     uid = machine.path("/home/ada").stat().st_uid
     files = [line for line in listing if line.startswith(".")]
-    assert files == [f"{name} {uid} {uid} {mode}" for name, mode in ((".", 700), ("./.config", 755), ("./.config/begun", 644), ("./.profile", 644))]
+    wanted = ((".", 700), ("./.config", 755), ("./.config/begun", 644), ("./.profile", 644))
+    assert files == [f"{name} {uid} {uid} {mode}" for name, mode in wanted]
 
 
 def test_the_real_tool_takes_it_for_its_own(machine: CreateMachine) -> None:
