@@ -68,7 +68,7 @@ def enable(user: str) -> bool:
     """
     entry = _entry(user)
     account = Account(user, entry.pw_uid, entry.pw_gid, entry.pw_dir)
-    _check_account(account)
+    mounted_over = _check_account(account)
     _check_listed(user)
     with _locked_etc() as etc:
         known = _read(etc)
@@ -76,7 +76,7 @@ def enable(user: str) -> bool:
         if real is None:
             raise LoginShellError(user, NOT_RECORDED, shells.PATH)
         _check_real(user, os.fsdecode(real))
-        prepared = agent_place.prepare(account)
+        prepared = mounted_over and agent_place.prepare(account)
         if _is_stub(entry.pw_shell):
             return prepared
         _check_stub(account)
@@ -117,8 +117,8 @@ def _entry(user: str) -> pwd.struct_passwd:
         raise LoginShellError(user, NO_USER) from None
 
 
-def _check_account(account: Account) -> None:
-    """An ordinary user whose home, and not just a directory in it, is encrypted."""
+def _check_account(account: Account) -> bool:
+    """An ordinary user whose home, and not just a directory in it, is encrypted; whether there is a directory below it while open."""
     if account.uid < _uid_min() or not shells.is_name(os.fsencode(account.name)):
         raise LoginShellError(account.name, SYSTEM_USER, f"uid {account.uid}")
     try:
@@ -130,6 +130,7 @@ def _check_account(account: Account) -> None:
         raise LoginShellError(account.name, NOT_ENCRYPTED)
     if place is not None and place != os.path.realpath(account.home):
         raise LoginShellError(account.name, NOT_ENCRYPTED, f"what is encrypted is {place}")
+    return place is not None
 
 
 def _uid_min() -> int:

@@ -71,6 +71,8 @@ def octal(path: str) -> str:
 class Machine:
     """The machine; use as a context manager. `path` names its files from outside. `lower` is the root that it changes a copy of."""
 
+    namespaces: tuple[str, ...] = ("--mount", "--pid")
+
     def __init__(self, base: Path, build: Build, lower: Path = Path("/")) -> None:
         self.build = build
         self._lower = lower
@@ -83,9 +85,10 @@ class Machine:
         own = self._lower == Path("/")
         root_device = os.stat("/").st_dev
         shared = sorted({str(path) for path in (REPOSITORY, Path(sys.prefix)) if not own or path.stat().st_dev != root_device})
-        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+        unshare = ["unshare", *self.namespaces, "--fork", "--kill-child", "--propagation", "private"]
         command = [*unshare, "/usr/bin/python3", "-I", str(HERE / "machine_init.py"), str(self._base), str(self._lower), *shared]
-        self._init = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # In a session of its own: at Ctrl-C it is this process that ends the machine.
+        self._init = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         assert self._init.stdout is not None
         if self._init.stdout.readline() != b"ready\n":
             self.__exit__(None, None, None)
@@ -198,7 +201,7 @@ class Machine:
 
     def enter(self, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
         """The command that runs `arguments` in the machine, with this environment and no other."""
-        nsenter = ["/usr/bin/nsenter", f"--target={self._pid}", "--mount", "--pid", "--wd=/", "--"]
+        nsenter = ["/usr/bin/nsenter", f"--target={self._pid}", *self.namespaces, "--wd=/", "--"]
         given = ENVIRONMENT | dict(environment)
         return [*nsenter, "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in given.items()), *arguments]
 

@@ -1,0 +1,1 @@
+"""`make demo`: an encrypted home on the machine at hand, which stays as it is."""
