@@ -5,7 +5,7 @@ from __future__ import annotations
 from pam_pyhome.errors import FormatError, StorageError
 from pam_pyhome.formats.fscrypt_key import KEY_SIZE
 from pam_pyhome.formats.fscrypt_meta import PROTECTOR
-from pam_pyhome.kernel.argon2 import argon2id, machine_memory
+from pam_pyhome.kernel.argon2 import argon2id, machine_memory, processors
 from pam_pyhome.kernel.turns import SHARES, MemoryTurn
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOCKS = "/run/pyhome/derive"
 WAIT_SECONDS = 20.0
 LEAST_LIMIT = 128 * 1024  # KiB: what fscrypt chooses at most by itself
-WORK_LIMIT = 32 * 1024 * 1024  # KiB times passes: some ten seconds on a machine of today
+LANE_LIMIT = 8 * 1024 * 1024  # KiB times passes for each processor that helps: ten to twenty seconds
 
 _known: dict[tuple[bytes, bytes, Costs], bytes] = {}
 
@@ -33,7 +33,8 @@ def wrapping_key(uid: int, password: bytes, salt: bytes, costs: Costs) -> bytes:
 
 def _derive(uid: int, password: bytes, salt: bytes, costs: Costs) -> bytes:
     bound = max(machine_memory() // 2, 2 * LEAST_LIMIT)
-    if costs.memory > bound // 2 or costs.memory * costs.time > WORK_LIMIT:
+    helpers = min(costs.parallelism, processors())
+    if costs.memory > bound // 2 or costs.memory * costs.time > LANE_LIMIT * helpers:
         raise FormatError(PROTECTOR, f"asks for {costs.time} passes over {costs.memory} KiB, too much for this machine")
     shares = -(-costs.memory * SHARES // bound)
     try:

@@ -30,3 +30,8 @@ def argon2id(password: bytes, salt: bytes, *, time: int, memory: int, parallelis
 def machine_memory() -> int:
     """The machine's memory in KiB."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def processors() -> int:
+    """How many processors the machine uses."""
+    return os.sysconf("SC_NPROCESSORS_ONLN")
