@@ -14,6 +14,7 @@ from pam_pyhome.shell_stub.state import MOUNTINFO, is_open
 from pam_pyhome.shell_stub.terminal import LeftError, Terminal
 
 _OUTPUT = 1
+_LOOK_MILLISECONDS = 250
 _LOST = select.POLLERR | select.POLLHUP
 
 
@@ -50,7 +51,7 @@ def _unlock(plan: Unlock) -> Exec | Refuse:
 
 
 def _wait(plan: Wait) -> Exec | Refuse:
-    """Watch the mounts, and whether anybody still listens."""
+    """Watch the mounts, which announce themselves, and the key, which does not; and whether anybody still listens."""
     say(plan.notice)
     real = os.path.realpath(plan.home)
     deadline = time.monotonic() + plan.seconds
@@ -60,7 +61,7 @@ def _wait(plan: Wait) -> Exec | Refuse:
         poll.register(_OUTPUT, 0)
         while not is_open(real):
             left = deadline - time.monotonic()
-            events = dict(poll.poll(max(0, int(left * 1000) + 1)))
+            events = dict(poll.poll(max(0, min(int(left * 1000) + 1, _LOOK_MILLISECONDS))))
             if left <= 0 or events.get(_OUTPUT, 0) & _LOST:
                 return plan.otherwise
             if events.get(_OUTPUT, 0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from pam_pyhome.formats.mountinfo import parse_mountinfo
 from pam_pyhome.shell_stub.decide import LOCKED, OPEN, PLAIN
@@ -10,17 +11,51 @@ from pam_pyhome.shell_stub.decide import LOCKED, OPEN, PLAIN
 MOUNTINFO = "/proc/self/mountinfo"
 SHARED = b"/home/.ecryptfs"
 _MARK = b" - ecryptfs "
+# ioctls of linux/fscrypt.h, and the sizes of their arguments
+_GET_POLICY_EX, _KEY_STATUS = 0xC0096616, 0xC080661A
+_POLICY_MAX, _STATUS_SIZE, _STATE_AT = 24, 128, 64
+_BY_IDENTIFIER, _PRESENT = 2, 2
 
 
 def home_state(name: bytes, home: bytes) -> str:
     """PLAIN, LOCKED or OPEN. OSError if the mounts cannot be read."""
     real = os.path.realpath(home)
-    if is_open(real):
+    encrypted = _fscrypt_state(real)
+    if encrypted is not None:
+        return encrypted
+    if _is_mounted(real):
         return OPEN
     return LOCKED if _is_locked(name, real) else PLAIN
 
 
 def is_open(real_home: bytes) -> bool:
+    """Whether the kernel has the key of the home, or has it mounted; the path must have no link in it."""
+    return _fscrypt_state(real_home) == OPEN or _is_mounted(real_home)
+
+
+def _fscrypt_state(home: bytes) -> str | None:
+    """LOCKED or OPEN for a directory that the file system encrypts with a policy of version 2, else None."""
+    import fcntl  # noqa: PLC0415 - only a login shell needs it, not what else asks for the functions here
+
+    try:
+        directory = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        policy = bytearray(_POLICY_MAX.to_bytes(8, sys.byteorder) + bytes(_POLICY_MAX))
+        fcntl.ioctl(directory, _GET_POLICY_EX, policy)
+        if policy[8] != _BY_IDENTIFIER:
+            return None
+        status = bytearray(_BY_IDENTIFIER.to_bytes(4, sys.byteorder) + bytes(4) + policy[16:32]).ljust(_STATUS_SIZE, b"\0")
+        fcntl.ioctl(directory, _KEY_STATUS, status)
+    except OSError:
+        return None
+    finally:
+        os.close(directory)
+    return OPEN if status[_STATE_AT] == _PRESENT else LOCKED
+
+
+def _is_mounted(real_home: bytes) -> bool:
     """Whether an eCryptfs file system is mounted exactly there; the path must have no link in it."""
     with open(MOUNTINFO, "rb", buffering=0) as file:
         data = file.readall()

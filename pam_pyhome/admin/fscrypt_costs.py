@@ -6,11 +6,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pam_pyhome.backends.fscrypt_derive import WORK_LIMIT
+from pam_pyhome.backends.fscrypt_derive import LANE_LIMIT
 from pam_pyhome.formats import fscrypt_conf as conf
 from pam_pyhome.formats.fscrypt_meta import SALT_SIZE, Costs
 from pam_pyhome.kernel import files
-from pam_pyhome.kernel.argon2 import argon2id, machine_memory
+from pam_pyhome.kernel.argon2 import argon2id, machine_memory, processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def costs() -> Costs:
             return conf.parse_costs(files.read_file(etc, name, owners=(0,), limit=conf.MAX_SIZE))
         except FileNotFoundError:
             pass
-        found = calibrate(machine_memory(), len(os.sched_getaffinity(0)), _spend)
+        found = calibrate(machine_memory(), processors(), _spend)
         mask = os.umask(0o022)
         try:
             files.replace_file(etc, name, conf.emit_config(found), mode=0o644)
@@ -42,19 +42,19 @@ def costs() -> Costs:
         os.close(etc)
 
 
-def calibrate(memory: int, processors: int, spend: Callable[[Costs], float]) -> Costs:
+def calibrate(memory: int, lanes: int, spend: Callable[[Costs], float]) -> Costs:
     """Costs that take about a second on a machine with so many KiB of memory; `spend` tells how long some costs take.
 
     Memory first, because that is what makes guessing expensive: as much as one pass in that second, or the limit, allows.
     """
-    lanes = max(1, min(processors, LANES_MAX))
+    lanes = max(1, min(lanes, LANES_MAX))
     limit = max(MEMORY_MIN, min(MEMORY_MAX, memory // 8), 8 * lanes)
     chosen = Costs(1, limit, lanes)
     took = spend(chosen)
     while took > SECONDS and chosen.memory // 2 >= max(MEMORY_MIN, 8 * lanes):
         chosen = Costs(1, chosen.memory // 2, lanes)
         took = spend(chosen)
-    most = WORK_LIMIT // 2 // chosen.memory
+    most = LANE_LIMIT * lanes // 2 // chosen.memory
     return Costs(max(1, min(int(SECONDS / max(took, 0.0001)), most)), chosen.memory, lanes)
 
 

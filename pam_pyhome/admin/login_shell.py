@@ -118,7 +118,7 @@ def _entry(user: str) -> pwd.struct_passwd:
 
 
 def _check_account(account: Account) -> bool:
-    """An ordinary user whose home, and not just a directory in it, is encrypted; whether there is a directory below it while open."""
+    """An ordinary user whose home, and not just a directory in it, is encrypted; whether there is a directory below it."""
     if account.uid < _uid_min() or not shells.is_name(os.fsencode(account.name)):
         raise LoginShellError(account.name, SYSTEM_USER, f"uid {account.uid}")
     try:

@@ -17,6 +17,8 @@ from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.cli.terminal import LINE_MAX, Secrets, emit
 from pam_pyhome.errors import CreateError, FormatError, StorageError, UnsafeFileError
+from pam_pyhome.formats.fscrypt_conf import CONF
+from pam_pyhome.formats.fscrypt_meta import PROTECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +126,7 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
                 raise CommandError(f"{user}: {error.reason}{detail}; {_advice(error)}", error.exit_code) from error
             except (FormatError, UnsafeFileError) as error:
                 thing = error.what if isinstance(error, FormatError) else error.path
-                path = COSTS if thing in COSTS else thing
+                path = COSTS if thing in (CONF, PROTECTOR, os.path.basename(COSTS)) else thing
                 raise CommandError(f"{path}: {error.reason}; correct the file or remove it", error.exit_code) from error
             except StorageError as error:
                 raise CommandError(f"{user}: {error.what}: {error.reason}; nothing was changed", error.exit_code) from error

@@ -21,7 +21,7 @@ def demo(stage: Stage, narrator: Narrator) -> None:
     stage.start_daemons()
     narrator.tell("Making a user, ada, with an encrypted home. Her password is typed twice.")
     narrator.show("# pyhome create ada", _create(stage))
-    narrator.tell("Nobody is logged in, so the home is locked: the files of /etc/skel are in it, and even root sees only ciphertext names.")
+    narrator.tell("Nobody is logged in, so the home is locked. The files of /etc/skel are in it; even root sees only ciphertext.")
     narrator.show("# ls -A /home/ada", stage.run(["ls", "-A", "/home/ada"]))
     _log_in_by_password(stage, narrator)
     _look_from_outside(stage, narrator)
@@ -42,7 +42,7 @@ def _create(stage: Stage) -> str:
 
 
 def _log_in_by_password(stage: Stage, narrator: Narrator) -> None:
-    narrator.tell("Logging in as ada over ssh, with her password. (Most of the time goes into Argon2id, which makes guessing expensive.)")
+    narrator.tell("Logging in as ada over ssh, with her password. What takes time is Argon2id, against guessing.")
     session = Session(stage, "ada", key=False)
     session.answer("password: ", PASSWORD)
     for command in ("pwd", "ls -A", f"echo '{SECRET}' > plans.txt", "cat plans.txt"):
@@ -59,7 +59,7 @@ def _wait_until_locked(stage: Stage) -> None:
 def _look_from_outside(stage: Stage, narrator: Narrator) -> None:
     narrator.tell("The last session has ended, so the home is locked again. What is left is ciphertext, names included.")
     narrator.show("# ls -A /home/ada", stage.run(["ls", "-A", "/home/ada"]))
-    search = f"sync; echo 3 > /proc/sys/vm/drop_caches; grep -aq 'analytical engine' {stage.disk}"
+    search = f"sync -f /home; grep -aq 'analytical engine' {stage.disk}"
     found = subprocess.run(stage.enter(["/bin/sh", "-c", search], {}), capture_output=True).returncode
     narrator.show("# grep -a 'analytical engine' DISK", "(not found)" if found == 1 else "(found)")
 
@@ -84,8 +84,8 @@ def main(narrator: Narrator, stage: Stage) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     narrator.tell(
-        "Setting the stage: mounts, processes, network, accounts and PAM files of its own, a small ext4 file system with the encrypt "
-        "feature on /home, and an sshd. This machine is not changed."
+        "Setting the stage: mounts, processes, network, accounts and PAM files of its own, a small ext4 file system "
+        "that can encrypt on /home, and an sshd. This machine is not changed."
     )
     try:
         with stage:

@@ -1,7 +1,8 @@
 """Where the demonstration takes place: the machine at hand, with all changes in memory, and nothing of it left afterwards.
 
-Mounts, processes and network are in name spaces of their own; accounts and PAM files are replaced by a few of their own; `/home` is a
-file system that can encrypt, in a file on a loop device. All of that ends with the first process in it, and that ends with this one.
+Mounts, processes and network are in name spaces of their own; accounts and PAM files are replaced by a few of their own; `/home`
+is a file system that can encrypt, in a file on a loop device. All of that ends with the first process in it, and that ends with
+this one.
 """
 
 from __future__ import annotations
