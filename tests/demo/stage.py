@@ -208,13 +208,15 @@ class Session:
         given = [word for option in options for word in ("-o", option)]
         self._terminal = stage.terminal("ssh", "-F", "none", "-tt", *given, *method, f"{user}@127.0.0.1")
 
-    def answer(self, prompt: str, password: str) -> None:
-        """Wait for a question and answer it; then wait for the shell."""
+    def answer(self, prompt: str, password: str) -> str:
+        """Wait for a question and answer it, then wait for the shell; what the terminal showed until the answer."""
         self._terminal.expect_exact(prompt)
+        asked = f"{self._terminal.before}{prompt}"
         self._terminal.sendline(password)
         self._terminal.expect(r"[$#] ")
         self._terminal.sendline(f"stty -echo; PS1='{PROMPT}'")
         self._terminal.expect_exact(f"\n{PROMPT}")
+        return asked
 
     def do(self, command: str) -> str:
         """Run a command; its output."""
