@@ -12,10 +12,11 @@ ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-e
 
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help demo test test-fast bench deb arch lint shim clean dependencies
+.PHONY: help demo demo-vm test test-fast bench deb arch lint shim clean dependencies
 
 help:
-	@echo 'make demo        boot a virtual machine and watch an encrypted home open and close'
+	@echo 'make demo        watch an encrypted home open and close, here, in seconds; nothing is changed'
+	@echo 'make demo-vm     the same with eCryptfs in a virtual machine'
 	@echo 'make test        test everything'
 	@echo 'make test-fast   the tests that need no root and no virtual machine'
 	@echo 'make bench       how fast it is, beside pam_ecryptfs'
@@ -42,7 +43,10 @@ deb: | dependencies
 arch: | dependencies
 	packaging/build-arch
 
-demo: deb $(VENV)/ready
+demo: shim $(VENV)/ready
+	@$(ROOT) $(PYTHON) -m tests.demo.run
+
+demo-vm: deb $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.vm.demo
 
 test: lint deb shim

@@ -1,4 +1,4 @@
-"""``make demo``: a machine is booted, and an encrypted home opens at a login over ssh and closes at the logout."""
+"""``make demo-vm``: a machine is booted, and an encrypted home opens at a login over ssh and closes at the logout."""
 
 from __future__ import annotations
 
