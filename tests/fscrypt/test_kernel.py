@@ -100,7 +100,18 @@ def test_a_user_who_has_used_up_the_quota_of_keys(machine: FscryptMachine) -> No
         assert [line for line in said if not line.startswith("message")] == ["auth 0", "setcred 0", "open 0", "close 0"]
         assert any("could not be opened" in line for line in said)
         assert "the user's quota of keys is used up" in machine.log()
+    # The kernel collects the keys of a process that has gone a little later.
+    assert eventually(lambda: keys_of(ADA) < 100)
     assert machine.log_in(PASSWORD, READ) == OPENED
+
+
+def keys_of(uid: int) -> int:
+    """The number of keys that count against a user's quota (proc_key_users(5))."""
+    for line in Path("/proc/key-users").read_text(encoding="ascii").splitlines():
+        owner, numbers = line.split(":")
+        if int(owner) == uid:
+            return int(numbers.split()[2].split("/")[0])
+    return 0
 
 
 def test_the_kernel_and_we_agree_on_the_name_of_a_key(machine: FscryptMachine) -> None:

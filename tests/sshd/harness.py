@@ -141,6 +141,8 @@ class SshdMachine(Machine):
     def ssh(self, user: str, key: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
         """Log in by this key and nothing else."""
         options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes"]
+        # An sshd that has been told to read its configuration again does not listen for an instant.
+        options.append("ConnectionAttempts=10")
         given = [word for option in options for word in ("-o", option)]
         return subprocess.run(
             ["ssh", "-F", "/dev/null", *given, "-i", str(key), "-p", str(self.port), f"{user}@127.0.0.1", *command],
