@@ -12,6 +12,7 @@ from pam_pyhome import __version__
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.ecryptfs import ecryptfs
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.homes import inspect, list_, lock, passwd, sessions, status, unlock
 from pam_pyhome.cli.shell import shell
 from pam_pyhome.cli.sshd import sshd
 from pam_pyhome.kernel.process import protect_memory
@@ -31,6 +32,13 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+cli.add_command(list_)
+cli.add_command(status)
+cli.add_command(inspect)
+cli.add_command(sessions)
+cli.add_command(unlock)
+cli.add_command(lock)
+cli.add_command(passwd)
 cli.add_command(ecryptfs)
 cli.add_command(shell)
 cli.add_command(sshd)
