@@ -40,12 +40,12 @@ def perform(request: Request, talk: Talk) -> tuple[bool, HomeFacts]:
         except OSError as error:
             raise DaemonError(f"{broker.SOCKET}: {error.strerror or error}") from None
         try:
-            return _converse(peer, request, talk)
+            return _converse(peer, talk)
         except WireError as error:
             raise DaemonError(str(error)) from None
 
 
-def _converse(peer: socket.socket, request: Request, talk: Talk) -> tuple[bool, HomeFacts]:
+def _converse(peer: socket.socket, talk: Talk) -> tuple[bool, HomeFacts]:
     prompts = 0
     while True:
         kind, body = _receive(peer)
@@ -57,17 +57,21 @@ def _converse(peer: socket.socket, request: Request, talk: Talk) -> tuple[bool, 
             talk.say(broker.parse_text(body))
         elif kind in (broker.PROMPT, broker.ASK_NEW):
             prompts += 1
-            _answer(peer, talk.ask(broker.parse_text(body), new=kind == broker.ASK_NEW), request, prompts)
+            is_new = kind == broker.ASK_NEW
+            answer = talk.ask(broker.parse_text(body), new=is_new)
+            if not answer and prompts > 1 and not is_new:
+                raise WrongPassphraseError  # who is asked for the same again has given a wrong one before
+            _answer(peer, answer, "new password" if is_new else "password")
         else:
             raise WireError(f"a packet of kind {kind} out of turn")
 
 
-def _answer(peer: socket.socket, answer: bytes | None, request: Request, prompts: int) -> None:
-    """Send it. Who is asked for the same again has given a wrong one before."""
-    if not answer or len(answer) > broker.MAX_SECRET:
-        if prompts > 1 and request.verb == broker.UNLOCK:
-            raise WrongPassphraseError
-        raise NoAnswerError("no password was given" if not answer else f"a password of more than {broker.MAX_SECRET} bytes")
+def _answer(peer: socket.socket, answer: bytes | None, what: str) -> None:
+    """Send it. NoAnswerError if there is none, or one that fits into no packet."""
+    if not answer:
+        raise NoAnswerError(f"no {what} was given")
+    if len(answer) > broker.MAX_SECRET:
+        raise NoAnswerError(f"the password has more than {broker.MAX_SECRET} bytes")
     try:
         peer.send(broker.packet(broker.ANSWER, answer), socket.MSG_NOSIGNAL)
     except OSError:

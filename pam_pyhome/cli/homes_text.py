@@ -136,7 +136,7 @@ def failed(failure: Failure, user: str) -> str:
     sentences = {
         "NoHomeError": f"{what} has no encrypted home; 'pyhome list' shows who has one",
         "NoUserError": f"there is no user {what}; check the name",
-        "NotAllowedError": f"the home of {what} is not yours; run this as {what}, or as root",
+        "NotAllowedError": f"the home of {what} is not yours; run this as {'root' if what == 'root' else f'{what}, or as root'}",
         "DaemonError": f"pyhomed cannot be asked: {reason}; "
         "run 'systemctl start pyhomed.socket pyhomed-unlock.socket' as root, or this command as root",
         "HomeInUseError": f"the home of {what} is in use by {who}; log out there, wait for it with --wait, or insist with --force",

@@ -82,7 +82,7 @@ def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome 
     prompt = _prompt(pamh, backend)
     wrong: WrongPassphraseError | None = None
     for _ in range(broker.PROMPTS):
-        answer = talk.ask(prompt, until=lambda: backend.mounted(pamh.account) is not None)
+        answer = _checked(talk.ask(prompt, until=lambda: backend.mounted(pamh.account) is not None))
         if answer is None and backend.mounted(pamh.account) is not None:
             return None
         if not answer:
@@ -93,6 +93,13 @@ def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome 
             wrong = error
             _slow_down(pamh, talk)
     raise wrong or NoAnswerError("no password was given")
+
+
+def _checked(answer: bytes | None) -> bytes | None:
+    """The same limit for root as for those whose answer travels in a packet. NoAnswerError."""
+    if answer is not None and len(answer) > broker.MAX_SECRET:
+        raise NoAnswerError(f"the password has more than {broker.MAX_SECRET} bytes")
+    return answer
 
 
 def _prompt(pamh: Handle, backend: Backend) -> str:
@@ -110,7 +117,7 @@ def _slow_down(pamh: Handle, talk: Talk) -> None:
 def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     """Let a new password open the home in the place of the present one."""
     account = pamh.account
-    old = talk.ask(messages.PRESENT_PROMPT)
+    old = _checked(talk.ask(messages.PRESENT_PROMPT))
     if not old:
         raise NoAnswerError("no password was given")
     try:
@@ -118,10 +125,10 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     except WrongPassphraseError:
         _slow_down(pamh, talk)
         raise
-    backend.reserve(account, old)
-    new = talk.ask(messages.NEW_PROMPT, new=True)
+    new = _checked(talk.ask(messages.NEW_PROMPT, new=True))
     if not new:
         raise NoAnswerError("no new password was given")
+    backend.reserve(account, old)
     backend.change_password(account, old, new)
     pamh.log_notice("the home opens with the new password")
     return True
