@@ -63,7 +63,7 @@ def contents(archive: Path) -> Contents:
             assert member.mode & 0o7022 == 0, member.name
             name = re.sub(r"^lib/systemd/", "usr/lib/systemd/", member.name.removeprefix("./"))
             name = re.sub(r"^usr/lib/(.*-linux-gnu/)?security/", "MODULES/", name)
-        name = re.sub(r"^usr/share/zsh/(vendor-completions|site-functions)/", "usr/share/zsh/ZSH/", name)
+            name = re.sub(r"^usr/share/zsh/(vendor-completions|site-functions)/", "usr/share/zsh/ZSH/", name)
             if member.isdir() or name.startswith("."):
                 continue
             file = tar.extractfile(member)

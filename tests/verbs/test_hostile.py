@@ -1,4 +1,4 @@
-"""What a user can send to pyhomed, and what they can put in the way of its answers: it is about their own home, or it is nothing."""
+"""What a user can send to pyhomed, and put in the way of its answers: it is about their own home, or it is nothing."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_the_synopsis_has_every_option_and_no_others(name: str) -> None:
 @pytest.mark.parametrize("name", VERBS)
 def test_the_description_speaks_of_every_verb_and_option(name: str) -> None:
     described = TEXT.partition(".SH DESCRIPTION")[2]
-    verb = name.split()[-1]
+    verb = name.rpartition(" ")[2]
     assert re.search(rf"^\.(B|BR|TP\n\.B) .*\b{verb}\b", described, re.MULTILINE), verb
     for option in options(VERBS[name]) - {"--no-unlock-at-login"}:
         assert option in described, option
