@@ -75,9 +75,9 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
 
 def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, keyring_choice: str) -> None:
     """Mount, record it, give the keys to the session. What `Backend.attach` raises."""
-    record = backend.attach(pamh.account, opened)
+    record = backend.attach(pamh.account, opened, pamh.log_warning)
     pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
-    _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice))
+    _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ())
     _settle_files(pamh, backend, opened)
 
 
@@ -106,7 +106,9 @@ def _record(pamh: Handle, state: UserState, record: OpenRecord, keys: tuple[int,
     if earlier is not None:
         locking.drop_keys(pamh.account.uid, earlier)
     state.drop_hold()
-    state.write_record(OpenRecord(record.user, record.backend, record.mountpoint, record.source, record.device, keys))
+    state.write_record(
+        OpenRecord(record.user, record.backend, record.mountpoint, record.source, record.device, keys, record.claims)
+    )
 
 
 def _give_keys(pamh: Handle, opened: OpenedHome, choice: str) -> tuple[int, ...]:
@@ -169,7 +171,7 @@ def close_home(pamh: Handle) -> int:
     try:
         outcome = locking.lock_if_unused(account.uid, lambda _name: account)
     except HomeBusyError as error:
-        pamh.log_notice(f"the home stays open while it is busy: {'; '.join(error.holders) or 'no holder found'}")
+        pamh.log_notice(f"the home {error.state} while it is busy: {'; '.join(error.holders) or 'no holder found'}")
         _watch(pamh)
     else:
         if outcome == locking.LOCKED:

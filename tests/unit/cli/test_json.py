@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pam_pyhome import errors
 from pam_pyhome.cli import homes_json
 from pam_pyhome.cli.failure import INTERRUPTED
-from pam_pyhome.formats.facts import Failure
+from pam_pyhome.formats.facts import Failure, HomeFacts
 from tests.unit.cli.known_homes import HOMES, OPEN
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -56,7 +55,7 @@ def documented(what: str) -> set[str]:
 
 
 @pytest.mark.parametrize("facts", HOMES, ids=lambda facts: facts.state)
-def test_a_home_has_the_documented_fields(facts: Any) -> None:
+def test_a_home_has_the_documented_fields(facts: HomeFacts) -> None:
     (home,) = json.loads(homes_json.listing([facts]))["homes"]
     fields = documented_home()
     assert {name for name in home if not name.endswith("_b64")} == fields.keys()
