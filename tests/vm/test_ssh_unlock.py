@@ -104,6 +104,7 @@ def test_the_layout_from_apply_to_revert(vm: VM, laid_out: Person, keys: tuple[P
     assert not vm.ok("ls /etc/ssh/authorized_keys.d /etc/ssh/sshd_config.d/0-pyhome.conf")
 
 
+@pytest.mark.one_release("trixie")
 def test_a_busy_home_is_synced_once(vm: VM, laid_out: Person, keys: tuple[Path, Path], cursor: str) -> None:
     """What is left running keeps the home open; pyhomed tries to lock it again and again, and syncs when sessions end."""
     with shell.ssh(vm, "ada", laid_out.password) as session:
