@@ -8,7 +8,7 @@ import syslog
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import accounts, remote
-from pam_pyhome.errors import NoHomeError, NotAllowedError, PasswordUnchangedError, PyhomeError
+from pam_pyhome.errors import NoHomeError, NotAllowedError, NoUserError, PasswordUnchangedError, PyhomeError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.kernel.process import join_first_mount_namespace
@@ -39,7 +39,11 @@ class FailedError(Exception):
 
 def perform(user: str | None, request: Request, talk: Talk) -> Outcome:
     """Have it done for `user`, by default for whoever runs this process. FailedError."""
-    return _caught(user or "", lambda: _perform(accounts.find(user), request, talk))
+    try:
+        account = accounts.find(user)
+    except NoUserError as error:
+        raise FailedError(failure_of(error), user or "") from error
+    return _caught(account.name, lambda: _perform(account, request, talk))
 
 
 def _caught(user: str, action: Callable[[], Outcome]) -> Outcome:

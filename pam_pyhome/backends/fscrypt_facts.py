@@ -6,7 +6,7 @@ import os
 
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.base import Description
-from pam_pyhome.backends.fscrypt_unlock import find_home, kernel_policy, protector_copy, read_kept
+from pam_pyhome.backends.fscrypt_find import find_home, kernel_policy, protector_copy, read_kept
 from pam_pyhome.errors import PyhomeError
 from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, Slot
 from pam_pyhome.kernel import fscrypt
@@ -16,7 +16,7 @@ from pam_pyhome.kernel.process import rights_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
-    from pam_pyhome.backends.fscrypt_unlock import Candidate
+    from pam_pyhome.backends.fscrypt_find import Candidate
 
 LOGIN, CUSTOM = "login password", "passphrase of its own"
 _STATES = {fscrypt.PRESENT: OPEN, fscrypt.INCOMPLETELY_REMOVED: PARTLY}

@@ -140,7 +140,7 @@ def failed(failure: Failure, user: str) -> str:
         "DaemonError": f"pyhomed cannot be asked: {reason}; "
         "run 'systemctl start pyhomed.socket pyhomed-unlock.socket' as root, or this command as root",
         "HomeInUseError": f"the home of {what} is in use by {who}; log out there, wait for it with --wait, or insist with --force",
-        "HomeBusyError": f"{what} is busy: {who or 'no process found'}; "
+        "HomeBusyError": f"{what} {reason} while it is used by {who or 'a process that was not found'}; "
         "leave it with 'cd /', end what uses it, or insist with --force",
         "HomeElsewhereError": f"another process is opening or locking the home of {what}; try again in a moment",
         "PasswordUnchangedError": f"{reason}; nothing was changed, {_PASSWORD_ADVICE.get(reason, 'start again')}",

@@ -83,6 +83,7 @@ class Locker:
             others = [session for session in state.sessions() if session.pid not in self._family]
             if others and not over_sessions:
                 raise HomeInUseError(self._account.name, tuple(map(describe_session, others)))
+            state.drop_hold()
             self._detach(record, found)
             if record is not None:
                 drop_keys(self._account.uid, record)

@@ -13,15 +13,11 @@ def failure_of(error: PyhomeError | OSError) -> Failure:
     if isinstance(error, OSError):
         reason = os.strerror(error.errno) if error.errno else str(error)
         return Failure(PyhomeError.exit_code, "OSError", _text(error.filename or ""), reason)
-    what = next((getattr(error, name) for name in ("what", "path", "mountpoint", "user", "role") if hasattr(error, name)), "")
-    return Failure(error.exit_code, type(error).__name__, _text(what), getattr(error, "reason", str(error)), _lines(error))
-
-
-def _lines(error: PyhomeError) -> tuple[str, ...]:
-    """Who is in the way."""
     if isinstance(error, HomeBusyError):
-        return error.holders
-    return error.sessions if isinstance(error, HomeInUseError) else ()
+        return Failure(error.exit_code, type(error).__name__, error.mountpoint, error.state, error.holders)
+    what = next((getattr(error, name) for name in ("what", "path", "user", "role") if hasattr(error, name)), "")
+    lines = error.sessions if isinstance(error, HomeInUseError) else ()
+    return Failure(error.exit_code, type(error).__name__, _text(what), getattr(error, "reason", str(error)), lines)
 
 
 def _text(name: object) -> str:

@@ -6,8 +6,9 @@ The same for a user, on whose behalf pyhomed does it, and for root, who does it 
 from __future__ import annotations
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import NoAnswerError, NoHomeError, WrongPassphraseError
+from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, WrongPassphraseError
 from pam_pyhome.formats import broker
+from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.policy import messages, sessions
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
@@ -56,9 +57,7 @@ def perform(account: Account, request: Request, caller: int, talk: Talk) -> tupl
     if request.verb == broker.UNLOCK:
         changed = _unlock(pamh, backend, talk)
     elif request.verb == broker.LOCK:
-        changed = Locker(account, backend, caller, talk).lock(request.seconds, force=request.force)
-        if changed:
-            pamh.log_notice(f"locked the home as asked by pid {caller}")
+        changed = _lock(pamh, backend, request, talk)
     else:
         changed = _change_password(pamh, backend, talk)
     return changed, describe(account)
@@ -112,6 +111,25 @@ def _slow_down(pamh: Handle, talk: Talk) -> None:
     pamh.log_notice("a wrong password was given for the home")
     talk.pause(WRONG_SECONDS)
     talk.say(messages.wrong_answer(pamh.account.name))
+
+
+def _lock(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
+    """Lock it; whether it was open. What could be locked in part only, or is open without sessions, pyhomed goes on with."""
+    try:
+        changed = Locker(pamh.account, backend, pamh.pid, talk).lock(request.seconds, force=request.force)
+    except HomeBusyError:
+        _leave_to_daemon(pamh)
+        raise
+    if changed:
+        pamh.log_notice(f"locked the home as asked by pid {pamh.pid}")
+    return changed
+
+
+def _leave_to_daemon(pamh: Handle) -> None:
+    try:
+        send_once(sessions.DAEMON_SOCKET, f"watch {pamh.account.uid}\n".encode("ascii"))
+    except OSError:
+        pamh.log_warning("pyhomed does not answer; the home is not locked when it is free")
 
 
 def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:

@@ -98,11 +98,11 @@ def test_the_tables() -> None:
 FAILURES: list[tuple[errors.PyhomeError | OSError, str]] = [
     (
         errors.HomeBusyError("/home/ada", (known.BASH,)),
-        f"/home/ada is busy: {known.BASH}; leave it with 'cd /', end what uses it, or insist with --force",
+        f"/home/ada stays open while it is used by {known.BASH}; leave it with 'cd /', end what uses it, or insist with --force",
     ),
     (
-        errors.HomeBusyError("/home/ada", ()),
-        "/home/ada is busy: no process found; leave it with 'cd /', end what uses it, or insist with --force",
+        errors.HomeBusyError("/home/ada", (), partly_locked=True),
+        "/home/ada is only partly locked while it is used by a process that was not found; leave it with 'cd /', ",
     ),
     (errors.DaemonError("has hung up"), "pyhomed cannot be asked: has hung up; run 'systemctl start pyhomed.socket "),
     (errors.StorageError("mounting /x", "no"), "mounting /x: no; 'journalctl -b -t pam_pyhome -t pyhomed' may know more"),
