@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.vm import people, shell
 
 if TYPE_CHECKING:
+    from tests.vm.conftest import Maker
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
@@ -98,3 +99,18 @@ def test_root_waits_for_a_session_to_end(vm: VM, ada: Person) -> None:
     ada.wait_until_locked()
     vm.wait_until("systemctl show -P Result locker | grep -q success && ! systemctl show -P SubState locker | grep -q running")
     vm.run("systemctl stop locker", check=False)
+
+
+def test_nobody_sees_or_locks_the_home_of_another(vm: VM, ada: Person, new_user: Maker) -> None:
+    """Not even with a file that says that one's own home is mounted where the other's is."""
+    bob = new_user()
+    vm.run(f"pyhome unlock {bob.name} --password-file -", stdin=bob.password)
+    assert bob.is_open()
+    vm.run(f"echo {bob.home} > {ada.keyfiles}/Private.mnt")
+    said = vm.run(f"setpriv --reuid={ada.uid} --regid={ada.uid} --clear-groups pyhome lock --force", check=False)
+    assert (said.code, said.out) == (0, f"The home of {ada.name} was locked already.\n")
+    assert vm.out(f"setpriv --reuid={ada.uid} --regid={ada.uid} --clear-groups pyhome status").endswith("is locked.")
+    vm.run(f"su -l {ada.name} -c true")
+    assert bob.is_open()
+    vm.run(f"pyhome lock {bob.name}")
+    assert not bob.is_open()
