@@ -90,8 +90,12 @@ def _print(found: login_shell.Found, *, changed: bool | None) -> None:
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal, unless told not to."""
-    if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
+    """Ask before anything is changed; on a terminal only."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; --yes goes on without")
+    if not click.confirm(question, err=True):
         raise CommandError("nothing was changed", _DECLINED)
 
 

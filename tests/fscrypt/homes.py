@@ -17,6 +17,8 @@ from tests.login.homes import LoginMachine, answers, crypt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.pam.harness import Machine
+
 MEBIBYTE = 1 << 20
 LOOPS = 64
 # As low as Argon2 goes, so that tests take no time; what the costs are makes no difference to anything else.
@@ -49,29 +51,31 @@ def make_image(path: Path, size: int = 32 * MEBIBYTE, features: str = "encrypt")
     subprocess.run(command, check=True, capture_output=True)
 
 
+def mount_image(machine: Machine, image: Path, where: str) -> None:
+    """Mount a copy of an image on a loop device that goes when the mount does."""
+    if not machine.path("/dev/loop-control").exists():
+        os.mknod(machine.path("/dev/loop-control"), stat.S_IFCHR | 0o600, os.makedev(10, 237))
+        for number in range(LOOPS):
+            os.mknod(machine.path(f"/dev/loop{number}"), stat.S_IFBLK | 0o600, os.makedev(7, number))
+    for directory in (where, "/srv"):
+        machine.path(directory).mkdir(exist_ok=True)
+    inside = f"/srv/{image.name}{where.replace('/', '-')}"
+    subprocess.run(["cp", "--sparse=always", str(image), str(machine.path(inside))], check=True)
+    machine.run(["mount", "-o", "loop", inside, where])
+
+
 class FscryptMachine(LoginMachine):
     """A machine with encryption: `/` and `/home` are set up for `fscrypt`, and `fscrypt` is a service with its PAM module."""
 
     def furnish_fscrypt(self, *, image: Path) -> None:
         """Mount the image, and have the real tool set everything up."""
-        for number in range(LOOPS):
-            os.mknod(self.path(f"/dev/loop{number}"), stat.S_IFBLK | 0o600, os.makedev(7, number))
-        os.mknod(self.path("/dev/loop-control"), stat.S_IFCHR | 0o600, os.makedev(10, 237))
-        self.mount_image(image, "/home")
+        mount_image(self, image, "/home")
         self.path("/etc/fscrypt.conf").write_text(json.dumps(CONFIG), encoding="ascii")
         self.fscrypt("setup", "/", "--quiet", status=None)
         self.fscrypt("setup", "/home", "--quiet")
         self.write_stack("pam_fscrypt", PAM_FSCRYPT)
         for service in ("unix", "fscrypt"):  # the second is what the tool checks a login passphrase with
             self.write_stack(service, "auth required pam_unix.so nodelay\npassword required pam_unix.so sha512\n")
-
-    def mount_image(self, image: Path, where: str) -> None:
-        """Mount an image on a loop device that goes when the mount does."""
-        self.path(where).mkdir(exist_ok=True)
-        self.path("/srv").mkdir(exist_ok=True)
-        inside = f"/srv/{image.name}{where.replace('/', '-')}"
-        subprocess.run(["cp", "--sparse=always", str(image), str(self.path(inside))], check=True)
-        self.run(["mount", "-o", "loop", inside, where])
 
     def fscrypt(self, *arguments: str, said: str = "", status: int | None = 0, uid: int | None = None) -> str:
         """Run the real tool, which reads passphrases from its standard input; what it prints."""

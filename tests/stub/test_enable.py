@@ -26,6 +26,13 @@ def fresh(place: Place) -> Place:
 
 
 def pyhome(place: Place, *arguments: str) -> Done:
+    """Run `pyhome shell …`, as scripts do."""
+    sure = ["--yes"] if arguments[:1] in (("enable",), ("disable",)) else []
+    return pyhome_unsure(place, *arguments[:1], *sure, *arguments[1:])
+
+
+def pyhome_unsure(place: Place, *arguments: str) -> Done:
+    """The same as it is."""
     command = place.machine.enter(["/usr/bin/python3", "-I", "/usr/bin/pyhome", "shell", *arguments], {})
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     return Done(done.returncode, done.stdout, done.stderr)
@@ -181,6 +188,16 @@ def test_a_damaged_list_is_not_overwritten(fresh: Place) -> None:
     assert b"line 2" in done.err
     assert fresh.machine.path("/etc/pyhome-shells").read_text(encoding="ascii") == "eve:/bin/sh\nnonsense\n"
     assert login_shell(fresh, "ada") == BASH
+
+
+def test_without_a_terminal_it_does_not_go_on_unasked(fresh: Place) -> None:
+    done = pyhome_unsure(fresh, "enable", "ada")
+    assert done.status == 2
+    assert b"--yes" in done.err
+    assert login_shell(fresh, "ada") == BASH
+    pyhome(fresh, "enable", "ada")
+    assert pyhome_unsure(fresh, "disable", "ada").status == 2
+    assert login_shell(fresh, "ada") == STUB
 
 
 def test_only_root(fresh: Place) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.vm import people, shell
 
 if TYPE_CHECKING:
@@ -63,12 +65,14 @@ def test_root_opens_a_home_by_hand_and_it_stays_open(vm: VM, ada: Person) -> Non
     ada.wait_until_locked()
 
 
+@pytest.mark.one_release("bookworm")
 def test_a_session_without_a_password_unlocks_and_its_end_locks(vm: VM, ada: Person) -> None:
     done = vm.run(f"su -l {ada.name} -c 'pyhome unlock --password-file - && cd && cat letter && cd /'", stdin=ada.password)
     assert people.LETTER in done.out
     ada.wait_until_locked()
 
 
+@pytest.mark.one_release("bookworm")
 def test_force_ends_what_is_the_owners_and_nothing_else(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
         session.do("setsid sh -c 'exec 7>>held; trap \"\" TERM; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &")
@@ -87,6 +91,7 @@ def test_force_ends_what_is_the_owners_and_nothing_else(vm: VM, ada: Person) -> 
     assert not ada.is_open()
 
 
+@pytest.mark.one_release("trixie")
 def test_root_waits_for_a_session_to_end(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
         code = vm.run(f"pyhome lock {ada.name}", check=False)
@@ -101,6 +106,7 @@ def test_root_waits_for_a_session_to_end(vm: VM, ada: Person) -> None:
     vm.run("systemctl stop locker", check=False)
 
 
+@pytest.mark.one_release("trixie")
 def test_nobody_sees_or_locks_the_home_of_another(vm: VM, ada: Person, new_user: Maker) -> None:
     """Not even with a file that says that one's own home is mounted where the other's is."""
     bob = new_user()

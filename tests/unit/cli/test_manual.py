@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[3] / "docs/man/pyhome.1"
 TEXT = PAGE.read_text(encoding="utf-8").replace("\\-", "-")
 SYNOPSIS = TEXT.partition(".SH SYNOPSIS")[2].partition(".SH DESCRIPTION")[0]
 #: What sshd's plan and apply have in common is written once.
-SAME = "the same"
+SAME = "options of"
 
 
 def leaves(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -36,6 +36,7 @@ def entries() -> dict[str, str]:
     found = {}
     for entry in SYNOPSIS.split(".br"):
         name, _, rest = entry.strip().removeprefix(".B ").partition("\n")
+        assert name not in found, name
         found[name] = rest
     return found
 
