@@ -62,7 +62,7 @@ bench: deb shim $(VENV)/ready
 lint: $(VENV)/ready
 	$(PYTHON) -m ruff check --no-cache .
 	$(PYTHON) -m mypy --cache-dir build/mypy pam_pyhome tests
-	shellcheck .ci/run tests/install-dependencies packaging/copy-tree packaging/build-deb packaging/build-arch \
+	shellcheck .ci/run packaging/files/completion.bash tests/install-dependencies packaging/copy-tree packaging/build-deb packaging/build-arch \
 	  packaging/debian/pyhome.postinst packaging/debian/pyhome.prerm packaging/debian/pyhome.postrm packaging/arch/pyhome.install
 
 clean:

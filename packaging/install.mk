@@ -11,6 +11,7 @@ PAMDIR     = $(PREFIX)/lib/security
 UNITDIR    = $(PREFIX)/lib/systemd/system
 TMPFILES   = $(PREFIX)/lib/tmpfiles.d
 MANDIR     = $(PREFIX)/share/man
+ZSHDIR     = $(PREFIX)/share/zsh/vendor-completions
 DOCDIR     = $(PREFIX)/share/doc/pyhome
 SHIM       = build/pam_pyhome.so
 PAM_CONFIGS =
@@ -38,8 +39,11 @@ install:
 	$(INSTALL) -m 0644 $(FILES)/tmpfiles.conf $(DESTDIR)$(TMPFILES)/pyhome.conf
 	$(INSTALL) -m 0644 $(FILES)/pyhome.conf $(DESTDIR)$(SYSCONFDIR)/pyhome.conf
 	for page in $(MANUALS); do $(INSTALL) -m 0644 "$$page" "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit 1; done
-	for page in README.md docs/design.md docs/formats.md docs/threat-model.md docs/troubleshooting.md; do \
+	for page in README.md docs/design.md docs/formats.md docs/json.md docs/threat-model.md docs/troubleshooting.md; do \
 	  $(INSTALL) -m 0644 "$$page" "$(DESTDIR)$(DOCDIR)/$${page##*/}" || exit 1; done
+	$(INSTALL) -m 0644 $(FILES)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pyhome
+	$(INSTALL) -m 0644 $(FILES)/completion.zsh $(DESTDIR)$(ZSHDIR)/_pyhome
+	$(INSTALL) -m 0644 $(FILES)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pyhome.fish
 ifneq ($(PAM_CONFIGS),)
 	$(INSTALL) -m 0644 packaging/debian/pam-configs/pyhome $(DESTDIR)$(PREFIX)/share/pam-configs/pyhome
 endif

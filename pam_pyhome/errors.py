@@ -152,3 +152,93 @@ class CreateError(PyhomeError):
         self.user = user
         self.reason = reason
         self.detail = detail
+
+
+class NoHomeError(PyhomeError):
+    """The user has no encrypted home."""
+
+    exit_code = 40
+
+    def __init__(self, user: str) -> None:
+        """Keep the user."""
+        super().__init__(f"{user} has no encrypted home")
+        self.user = user
+
+
+class NoUserError(PyhomeError):
+    """There is no such user, or only one of the system."""
+
+    exit_code = 41
+
+    def __init__(self, user: str) -> None:
+        """Keep the name."""
+        super().__init__(f"there is no user {user}")
+        self.user = user
+
+
+class NotAllowedError(PyhomeError):
+    """What was asked for is about somebody else, and only root may do that."""
+
+    exit_code = 42
+
+    def __init__(self, user: str) -> None:
+        """Keep whom it is about."""
+        super().__init__(f"the home of {user} is not yours")
+        self.user = user
+
+
+class DaemonError(PyhomeError):
+    """pyhomed cannot be asked, or did not answer as it should: the `reason`."""
+
+    exit_code = 43
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(f"pyhomed: {reason}")
+        self.reason = reason
+
+
+class HomeInUseError(PyhomeError):
+    """The home of `user` is not locked because of its `sessions`, one line each."""
+
+    exit_code = 44
+
+    def __init__(self, user: str, sessions: tuple[str, ...]) -> None:
+        """Keep both."""
+        super().__init__(f"the home of {user} is in use by sessions")
+        self.user = user
+        self.sessions = sessions
+
+
+class HomeElsewhereError(PyhomeError):
+    """Another process has been opening or locking the home of `user` for too long."""
+
+    exit_code = 45
+
+    def __init__(self, user: str) -> None:
+        """Keep whose."""
+        super().__init__(f"another process is opening or locking the home of {user}")
+        self.user = user
+
+
+class PasswordUnchangedError(PyhomeError):
+    """The password is as it was: the `reason`."""
+
+    exit_code = 46
+
+    def __init__(self, user: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"the password of {user} was not changed: {reason}")
+        self.user = user
+        self.reason = reason
+
+
+class NoAnswerError(PyhomeError):
+    """A password was needed, and none was given: the `reason`."""
+
+    exit_code = 47
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason

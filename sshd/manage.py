@@ -8,6 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import plan
+from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.admin.journal import Journal
 from pam_pyhome.admin.plan import Change, Node, observe
 from pam_pyhome.errors import PyhomeError, SshdError
@@ -213,7 +214,7 @@ def plan_sync(name: str) -> Survey:
     user = people.look_up(name)
     if user is None:
         raise SshdError(name, "is no user of this machine")
-    if user.uid < people.uid_min():
+    if user.uid < uid_min():
         raise SshdError(name, "is root or a system user, for whom there is no layout")
     if not site.may_sync(user):
         raise SshdError(name, f"syncing is switched off in {SETTINGS}")

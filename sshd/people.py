@@ -6,7 +6,6 @@ believe in a home is not carried out of it either.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import grp
 import os
@@ -14,6 +13,7 @@ import pwd
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.backends import registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import PyhomeError, UnsafeFileError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 KEY_FILE_MAX = 8 * 1024 * 1024
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_UID_MIN = 1000
 _NOBODY = 65534
 _PATTERN = set(" \t,\"'!*?#\\")
 _NO_HOMES = {"/", "/nonexistent", "/dev/null"}
@@ -63,17 +62,6 @@ def look_up(name: str) -> User | None:
     except (KeyError, ValueError):
         return None
     return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
-
-
-def uid_min() -> int:
-    """Where ordinary users begin: UID_MIN of /etc/login.defs, the last one of several as the shadow tools have it."""
-    found = _UID_MIN
-    with contextlib.suppress(FileNotFoundError), open("/etc/login.defs", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            words = line.split()
-            if words[:1] == ["UID_MIN"] and words[1:] and words[1].isdigit():
-                found = int(words[1])
-    return found
 
 
 def has_encrypted_home(user: User) -> bool:

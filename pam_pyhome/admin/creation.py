@@ -13,17 +13,19 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from pam_pyhome.admin import accounts, creation_build, fscrypt_costs
+from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs
 from pam_pyhome.admin import creation_facts as facts
+from pam_pyhome.admin.accounts import look_up, uid_min
 from pam_pyhome.admin.creation_choice import FSCRYPT, choose
 from pam_pyhome.admin.creation_record import Begun, Records, find, users
 from pam_pyhome.backends import ecryptfs_store, registry
-from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import CreateError, PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pam_pyhome.backends.base import Account
 
 
 class Plan(NamedTuple):
@@ -56,7 +58,7 @@ def create(user: str, backend: str | None, password: bytes, show: Callable[[str]
     `backend`: `fscrypt` or `ecryptfs`; None takes what the file system can do. CreateError and other PyhomeErrors, OSError: nothing
     has changed then, but for what `fscrypt setup` would do to the machine.
     """
-    accounts.check_password(user, password)
+    account_tools.check_password(user, password)
     with Records() as records:
         for other in users():
             _clean(records, find(other), user)
@@ -65,7 +67,7 @@ def create(user: str, backend: str | None, password: bytes, show: Callable[[str]
             return _finish(records, begun, password)
         plan = _plan(user, backend)
         if not plan.new and not plan.needs_password:
-            accounts.check_login(user, password)
+            account_tools.check_login(user, password)
         _make(records, plan, password, show)
         return Made(plan.account, plan.backend, plan.new, finished=False)
 
@@ -75,21 +77,20 @@ def create(user: str, backend: str | None, password: bytes, show: Callable[[str]
 
 def _plan(user: str, backend: str | None) -> Plan:
     """What is to be made. CreateError if nothing can be."""
-    entry = accounts.entry(user)
-    if entry is None:
-        account, needs = accounts.planned(user), True
+    known = look_up(user)
+    if known is None:
+        account, needs = account_tools.planned(user), True
     else:
-        account = Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
-        needs = accounts.has_password(user) is False
+        account, needs = known, account_tools.has_password(user) is False
         _check_user(account)
     parent = _check_parent(account)
     _check_place(account)
-    return Plan(account, choose(user, backend, parent), entry is None, needs)
+    return Plan(account, choose(user, backend, parent), known is None, needs)
 
 
 def _check_user(account: Account) -> None:
     """An ordinary one, whose name can be that of a file."""
-    if account.uid < accounts.uid_min() or "/" in account.name or account.name.startswith("."):
+    if account.uid < uid_min() or "/" in account.name or account.name.startswith("."):
         raise CreateError(account.name, facts.SYSTEM_USER, f"uid {account.uid}")
 
 
@@ -110,7 +111,7 @@ def _check_parent(account: Account) -> str:
 def _check_place(account: Account) -> None:
     """Nothing is where the home belongs, or an empty directory that is not encrypted."""
     found = registry.find(account)
-    if found is not None and accounts.entry(account.name) is not None:
+    if found is not None and look_up(account.name) is not None:
         raise CreateError(account.name, facts.ENCRYPTED, found.name)
     if os.path.lexists(ecryptfs_store.shared_path(account, "")):
         raise CreateError(account.name, facts.LEFT_OVER, ecryptfs_store.shared_path(account, "").rstrip("/"))
@@ -129,8 +130,8 @@ def _check_place(account: Account) -> None:
 def _is_usable(begun: Begun) -> bool:
     """Whether somebody may be using what was begun, so that nothing of it is to be taken back."""
     if begun.new:
-        entry = accounts.entry(begun.account.name)
-        return entry is not None and (entry.pw_uid != begun.account.uid or accounts.is_whole(begun.account.name))
+        found = look_up(begun.account.name)
+        return found is not None and (found.uid != begun.account.uid or account_tools.is_whole(begun.account.name))
     return begun.decided and not os.path.lexists(creation_build.staged_home(begun.account))
 
 
@@ -142,28 +143,28 @@ def _clean(records: Records, begun: Begun | None, user: str) -> None:
     if not _is_usable(begun):
         with contextlib.nullcontext() if account.name == user else contextlib.suppress(OSError, PyhomeError):
             if begun.new:
-                accounts.remove(account, records.lock)
+                account_tools.remove(account, records.lock)
             records.take_back(account.name)
     elif not begun.decided or (begun.new and not _is_ours(begun)):
         records.forget(account.name)  # somebody has made an account of this name meanwhile
-    elif account.name != user and accounts.has_password(account.name):
+    elif account.name != user and account_tools.has_password(account.name):
         records.forget(account.name)
 
 
 def _is_ours(begun: Begun) -> bool:
-    entry = accounts.entry(begun.account.name)
-    return entry is not None and entry.pw_uid == begun.account.uid
+    found = look_up(begun.account.name)
+    return found is not None and found.uid == begun.account.uid
 
 
 def _finish(records: Records, begun: Begun, password: bytes) -> Made:
     """Everything is in its place; perhaps the account's password is missing, which must be the one that opens the home."""
     account = begun.account
-    if accounts.has_password(account.name) is False:
+    if account_tools.has_password(account.name) is False:
         try:
             registry.named(begun.backend).unlock(account, password, exact=True)
         except WrongPassphraseError:
             raise CreateError(account.name, facts.UNFINISHED) from None
-        accounts.set_password(account.name, password, records.lock)
+        account_tools.set_password(account.name, password, records.lock)
     records.forget(account.name)
     return Made(account, begun.backend, begun.new, finished=True)
 
@@ -183,7 +184,7 @@ def _make(records: Records, plan: Plan, password: bytes, show: Callable[[str], N
         if plan.new:
             creation_build.place(account, plan.backend)
         show(recovery)
-        with accounts.uninterrupted():
+        with account_tools.uninterrupted():
             _hand_over(records, plan, password)
     except BaseException:
         # What cannot be taken back now stays on record, and the first failure is the one to tell.
@@ -197,14 +198,14 @@ def _hand_over(records: Records, plan: Plan, password: bytes) -> None:
     account = plan.account
     records.decide(account.name)
     if plan.new:
-        accounts.add(account, records.lock)
+        account_tools.add(account, records.lock)
     else:
         creation_build.place(account, plan.backend)
     try:
         if plan.needs_password:
-            accounts.set_password(account.name, password, records.lock)
+            account_tools.set_password(account.name, password, records.lock)
     except CreateError:
         if plan.new:
-            accounts.remove(account, records.lock)
+            account_tools.remove(account, records.lock)
         raise
     records.forget(account.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin import accounts
+from pam_pyhome.admin import account_tools
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.creation_choice import ECRYPTFS
 from pam_pyhome.admin.creation_record import TREE, placing
@@ -81,7 +81,7 @@ def _fill(staged: Account, lock: int) -> None:
     if os.path.isdir(SKELETON):
         preserve = "--preserve=mode,timestamps,links"
         copy = ("cp", "--recursive", "--no-target-directory", preserve, "--", SKELETON, staged.home)
-        status, _, complaint = accounts.run(copy, lock, rights=staged)
+        status, _, complaint = account_tools.run(copy, lock, rights=staged)
         if status != 0:
             raise StorageError(f"copying {SKELETON}", complaint)
     os.chmod(staged.home, 0o700)

@@ -14,6 +14,7 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import agent_place
+from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.backends import ecryptfs_mount, registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import LoginShellError, PyhomeError, StorageError
@@ -37,7 +38,6 @@ NOT_RECORDED = "nobody has recorded the real shell"
 NOT_CHANGED = "the password database was not changed"
 
 _NO_LOGIN = {"nologin", "false", "true", "sync", "halt", "shutdown", "reboot"}
-_UID_MIN = 1000
 _DEFAULT = "/bin/sh"
 _LOCKED = 75
 _TEST_SECONDS = 20
@@ -119,7 +119,7 @@ def _entry(user: str) -> pwd.struct_passwd:
 
 def _check_account(account: Account) -> bool:
     """An ordinary user whose home, and not just a directory in it, is encrypted; whether there is a directory below it."""
-    if account.uid < _uid_min() or not shells.is_name(os.fsencode(account.name)):
+    if account.uid < uid_min() or not shells.is_name(os.fsencode(account.name)):
         raise LoginShellError(account.name, SYSTEM_USER, f"uid {account.uid}")
     try:
         backend = registry.find(account)
@@ -131,17 +131,6 @@ def _check_account(account: Account) -> bool:
     if place is not None and place != os.path.realpath(account.home):
         raise LoginShellError(account.name, NOT_ENCRYPTED, f"what is encrypted is {place}")
     return place is not None
-
-
-def _uid_min() -> int:
-    """Where ordinary users begin: UID_MIN of /etc/login.defs, the last one of several as the shadow tools have it."""
-    found = _UID_MIN
-    with contextlib.suppress(FileNotFoundError), open("/etc/login.defs", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            words = line.split()
-            if words[:1] == ["UID_MIN"] and words[1:] and words[1].isdigit():
-                found = int(words[1])
-    return found
 
 
 def _check_listed(user: str) -> None:

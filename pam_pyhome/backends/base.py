@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from pam_pyhome.formats.facts import Slot
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
 else:
@@ -30,6 +31,19 @@ class Wishes(Record):
     open_at_login: bool
     lock_at_logout: bool
     own_passphrase: bool
+
+
+class Description(Record):
+    """How a home is: one of the states of `formats.facts`, where its ciphertext is, where it is open or would be, what opens it.
+
+    `holders`: the processes that use an open one, one line each.
+    """
+
+    state: str
+    storage: bytes
+    mountpoint: bytes
+    slots: tuple[Slot, ...]
+    holders: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
@@ -71,3 +85,6 @@ class Backend(Protocol):
 
     def change_password(self, account: Account, old: bytes, new: bytes) -> None:
         """Let `new` open the home instead of `old`. Nothing has changed if it raises."""
+
+    def describe(self, account: Account) -> Description:
+        """What there is to know about the home. Key files that are missing or damaged are described as such."""

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pam_pyhome.backends.base import Account
+    from pam_pyhome.backends.base import Account, Description
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
 
@@ -117,3 +117,9 @@ class EcryptfsBackend:
         from pam_pyhome.backends import ecryptfs_unlock
 
         ecryptfs_unlock.change_password(account, old, new)
+
+    def describe(self, account: Account) -> Description:
+        """The mount, and the key file with its good copy."""
+        from pam_pyhome.backends import ecryptfs_facts
+
+        return ecryptfs_facts.describe(account)

@@ -47,9 +47,19 @@ def _resolve(account: Account, path: bytes) -> str:
 def mounted(account: Account, backend: str) -> OpenRecord | None:
     """See `Backend.mounted`."""
     found = _find(mountpoint(account))
-    if found is None:
+    if found is None or not _is_of(account, found):
         return None
     return OpenRecord(account.name, backend, found.mountpoint, found.source, found.device, ())
+
+
+def _is_of(account: Account, found: Mount) -> bool:
+    """Whether what is mounted there is the account's own: the path is written down in a file that its owner can change."""
+    with rights_of(account.uid, account.gid):
+        try:
+            status = os.stat(found.mountpoint)
+        except OSError:
+            return False
+    return status.st_uid == account.uid and f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}" == found.device
 
 
 def _find(path: bytes) -> Mount | None:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pam_pyhome.backends.base import Account
+    from pam_pyhome.backends.base import Account, Description
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
 
@@ -97,3 +97,9 @@ class FscryptBackend:
         from pam_pyhome.backends import fscrypt_change
 
         fscrypt_change.change_password(account, old, new)
+
+    def describe(self, account: Account) -> Description:
+        """The key in its file system, and the protectors."""
+        from pam_pyhome.backends import fscrypt_facts
+
+        return fscrypt_facts.describe(account)

@@ -13,6 +13,7 @@ from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.create import create
 from pam_pyhome.cli.ecryptfs import ecryptfs
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.homes import inspect, list_, lock, passwd, sessions, status, unlock
 from pam_pyhome.cli.shell import shell
 from pam_pyhome.cli.sshd import sshd
 from pam_pyhome.kernel.process import protect_memory
@@ -33,6 +34,13 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(create)
+cli.add_command(list_)
+cli.add_command(status)
+cli.add_command(inspect)
+cli.add_command(sessions)
+cli.add_command(unlock)
+cli.add_command(lock)
+cli.add_command(passwd)
 cli.add_command(ecryptfs)
 cli.add_command(shell)
 cli.add_command(sshd)

@@ -24,11 +24,12 @@ class Secrets:
 
     def next(self, prompt: str) -> bytes:
         """The next passphrase; `prompt` is shown with a colon and a space. An end of input reads as an empty one."""
-        line = _ask(prompt) if self._ask else sys.stdin.buffer.readline(LINE_MAX)
+        line = ask(prompt) if self._ask else sys.stdin.buffer.readline(LINE_MAX)
         return line.removesuffix(b"\n")
 
 
-def _ask(prompt: str) -> bytes:
+def ask(prompt: str) -> bytes:
+    """What is typed at the terminal, without echo, with the end of its line. OSError if there is no terminal."""
     fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         before = termios.tcgetattr(fd)

@@ -1,30 +1,42 @@
-"""The protocol between the login shell and the broker: packets on a unix SOCK_SEQPACKET socket, mode 0666.
+"""The protocol between the broker and the login shell or the command line: packets on a unix SOCK_SEQPACKET socket, mode 0666.
 
-One packet is ``u8 kind | body`` and at most 4096 bytes. Whose home is meant is never said: the broker takes the uid of the
-peer from SO_PEERCRED.
+One packet is ``u8 kind | body`` and at most 4096 bytes, but for FACTS and FAILED. Whose home is meant is never said: the broker
+takes the uid of the peer from SO_PEERCRED.
 
 ====  ========  ==========  ======================================================================================
 kind  name      from        body
 ====  ========  ==========  ======================================================================================
 1     ASK       the shell   none: is my home open, and if not, what must be answered?
 2     ANSWER    the shell   the secret, 1 to 512 bytes
+3     REQUEST   the command u8 verb | u8 flags | u16 seconds (little-endian): do this with my home
 16    OPEN      the broker  none: the home is open, go on
 17    PROMPT    the broker  text to show before asking for an ANSWER, without echo
 18    SAY       the broker  a line to show
 19    REFUSED   the broker  a line: why not; the conversation is over
 20    NONE      the broker  none: there is no encrypted home, go on
+21    FACTS     the broker  u8 changed (0 or 1) | facts (`formats/facts.py`): it is done, and this is how the home is now
+22    FAILED    the broker  failure (`formats/facts.py`): it is not done; the conversation is over
+23    ASK_NEW   the broker  text to show before asking, twice, for an ANSWER that is to be a password from now on
 ====  ========  ==========  ======================================================================================
 
 The shell sends ASK. The broker answers OPEN, NONE, REFUSED or PROMPT; to a PROMPT the shell sends one ANSWER. The broker then
 answers OPEN, or slows down and sends SAY and another PROMPT; after three prompts in all it sends REFUSED. It may send OPEN
 whenever the shell waits, because another session may open the home. Who breaks these rules is hung up on.
 
+The command sends REQUEST instead. The broker answers FACTS or FAILED, after as many SAY as it likes, and PROMPT and ASK_NEW as
+often as the verb needs answers. The verbs are SHOW, UNLOCK, LOCK and PASSWD; ``seconds`` (at most an hour) and the flag FORCE are
+LOCK's alone.
+
 Texts are UTF-8, not empty, and hold printable characters only, so that a line is one line and cannot move a cursor.
 """
 
 from __future__ import annotations
 
+import struct
+
 from pam_pyhome.errors import WireError
+from pam_pyhome.formats.facts import MAX_FACTS, parse_facts, parse_failure
+from pam_pyhome.record import Record
 
 SOCKET = "/run/pyhome-unlock.sock"
 MAX_PACKET = 4096
@@ -33,14 +45,53 @@ PROMPTS = 3
 
 ASK = 1
 ANSWER = 2
+REQUEST = 3
 OPEN = 16
 PROMPT = 17
 SAY = 18
 REFUSED = 19
 NONE = 20
+FACTS = 21
+FAILED = 22
+ASK_NEW = 23
+
+SHOW, UNLOCK, LOCK, PASSWD = 1, 2, 3, 4
+FORCE = 1
+LONGEST_WAIT = 3600
 
 _EMPTY = (ASK, OPEN, NONE)
-_TEXTS = (PROMPT, SAY, REFUSED)
+_TEXTS = (PROMPT, SAY, REFUSED, ASK_NEW)
+_REQUEST = struct.Struct("<BBH")
+
+
+class Request(Record):
+    """What the command asks for: a verb; and for LOCK, how many seconds to wait, and whether to use force then."""
+
+    verb: int
+    force: bool = False
+    seconds: int = 0
+
+
+def request_packet(request: Request) -> bytes:
+    """A REQUEST. Raises WireError for one that `parse_request` would not read."""
+    try:
+        body = _REQUEST.pack(request.verb, FORCE if request.force else 0, request.seconds)
+    except struct.error as error:
+        raise WireError(str(error)) from None
+    parse_request(body)
+    return packet(REQUEST, body)
+
+
+def parse_request(body: bytes) -> Request:
+    """The body of a REQUEST. Raises WireError for an unknown verb and for what the verb cannot have."""
+    if len(body) != _REQUEST.size:
+        raise WireError(f"a request of {len(body)} bytes")
+    verb, flags, seconds = _REQUEST.unpack(body)
+    if verb not in (SHOW, UNLOCK, LOCK, PASSWD):
+        raise WireError(f"verb {verb} is not known")
+    if flags & ~FORCE or seconds > LONGEST_WAIT or (verb != LOCK and (flags or seconds)):
+        raise WireError("a request that its verb cannot have")
+    return Request(verb, bool(flags), seconds)
 
 
 def packet(kind: int, body: bytes = b"") -> bytes:
@@ -51,6 +102,10 @@ def packet(kind: int, body: bytes = b"") -> bytes:
         fits = 1 <= len(body) <= MAX_SECRET
     elif kind in _TEXTS:
         fits = 1 <= len(body) < MAX_PACKET
+    elif kind == REQUEST:
+        fits = len(body) == _REQUEST.size
+    elif kind in (FACTS, FAILED):
+        fits = 1 <= len(body) <= MAX_FACTS
     else:
         raise WireError(f"packet kind {kind} is not known")
     if not fits:
@@ -66,11 +121,19 @@ def parse_packet(data: bytes) -> tuple[int, bytes]:
     packet(kind, body)
     if kind in _TEXTS:
         parse_text(body)
+    elif kind == REQUEST:
+        parse_request(body)
+    elif kind == FAILED:
+        parse_failure(body)
+    elif kind == FACTS:
+        if body[0] > 1:
+            raise WireError("what has changed is neither nothing nor something")
+        parse_facts(body[1:])
     return kind, body
 
 
 def parse_text(body: bytes) -> str:
-    """The text of a PROMPT, SAY or REFUSED. Raises WireError if it is not UTF-8 or holds what is not printable."""
+    """The text of a PROMPT, SAY, REFUSED or ASK_NEW. Raises WireError if it is not UTF-8 or holds what is not printable."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -81,7 +144,7 @@ def parse_text(body: bytes) -> str:
 
 
 def text_packet(kind: int, text: str) -> bytes:
-    """A PROMPT, SAY or REFUSED. What is not printable becomes ``?``, and what is too long is cut."""
+    """A PROMPT, SAY, REFUSED or ASK_NEW. What is not printable becomes ``?``, and what is too long is cut."""
     line = "".join(letter if letter.isprintable() else "?" for letter in text)
     body = line.encode("utf-8", "replace")[: MAX_PACKET - 1]
     return packet(kind, body.decode("utf-8", "ignore").encode())

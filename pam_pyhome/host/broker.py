@@ -1,4 +1,4 @@
-"""The broker's side of an unlock: one conversation with one login-shell stub, in a process of its own.
+"""The broker's side of a conversation with one login-shell stub, or with one command line, in a process of its own.
 
 The kernel says whose process the peer is (SO_PEERCRED), and that decides whose home it is about; the peer is never asked. What the
 packets mean is in `formats/broker.py`.
@@ -7,12 +7,13 @@ packets mean is in `formats/broker.py`.
 from __future__ import annotations
 
 import select
-import socket
 import time
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import FormatError, PyhomeError, WireError, WrongPassphraseError
+from pam_pyhome.errors import FormatError, PyhomeError, WrongPassphraseError
 from pam_pyhome.formats import broker
+from pam_pyhome.host.packets import ANSWER_SECONDS, LOOK_SECONDS, PeerGoneError, receive, send, send_text
+from pam_pyhome.host.requests import serve
 from pam_pyhome.kernel.process import protect_memory
 from pam_pyhome.policy import messages, sessions
 from pam_pyhome.policy.handle import Handle
@@ -20,27 +21,25 @@ from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
+
     from pam_pyhome.backends.base import Account, Backend
     from pam_pyhome.formats.opened import OpenedHome
 
 SERVICE = "pyhome-shell"
 HELLO_SECONDS = 5.0
-ANSWER_SECONDS = 300.0
-LOOK_SECONDS = 0.5
 WRONG_SECONDS = 2.0
 
 
-class PeerGoneError(PyhomeError):
-    """The stub went away, was silent for too long or broke the protocol."""
-
-    exit_code = 30
-
-
 def converse(connection: socket.socket, account: Account, pid: int) -> None:
-    """Hold the whole conversation with the stub of process `pid`. PeerGoneError if it leaves early."""
+    """Hold the whole conversation with process `pid`. PeerGoneError if it leaves early."""
     protect_memory()
     connection.settimeout(HELLO_SECONDS)
-    if _receive(connection) != (broker.ASK, b""):
+    kind, body = receive(connection)
+    if kind == broker.REQUEST:
+        serve(connection, account, pid, body)
+        return
+    if kind != broker.ASK:
         raise PeerGoneError("the first packet was not a question")
     kind, text = _answer(connection, Handle(account, SERVICE, pid, _no_pam))
     _send(connection, kind, text)
@@ -110,7 +109,7 @@ def _wait_for_answer(connection: socket.socket, pamh: Handle, backend: Backend) 
     while time.monotonic() < deadline:
         ready, _, _ = select.select([connection], [], [], LOOK_SECONDS)
         if ready:
-            kind, body = _receive(connection)
+            kind, body = receive(connection)
             if kind != broker.ANSWER or not body:
                 raise PeerGoneError("a packet that is no answer")
             return body
@@ -119,19 +118,9 @@ def _wait_for_answer(connection: socket.socket, pamh: Handle, backend: Backend) 
     raise PeerGoneError("no answer for too long")
 
 
-def _receive(connection: socket.socket) -> tuple[int, bytes]:
-    """The next packet. PeerGoneError if there is none, or it is not one."""
-    try:
-        content = connection.recv(broker.MAX_PACKET + 1)
-        return broker.parse_packet(content)
-    except (OSError, WireError) as error:
-        raise PeerGoneError(str(error)) from None
-
-
 def _send(connection: socket.socket, kind: int, text: str) -> None:
     """One packet, with a text or without. PeerGoneError if nobody takes it."""
-    content = broker.text_packet(kind, text) if text else broker.packet(kind)
-    try:
-        connection.send(content, socket.MSG_NOSIGNAL)
-    except OSError as error:
-        raise PeerGoneError(str(error)) from None
+    if text:
+        send_text(connection, kind, text)
+    else:
+        send(connection, kind)

@@ -19,7 +19,8 @@ import time
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import HomeBusyError, PyhomeError
 from pam_pyhome.formats import broker
-from pam_pyhome.host.broker import PeerGoneError, converse
+from pam_pyhome.host.broker import converse
+from pam_pyhome.host.packets import PeerGoneError
 from pam_pyhome.kernel.process import protect_memory
 from pam_pyhome.policy import locking
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState, users_with_records
@@ -133,7 +134,7 @@ def _converse(connection: socket.socket, pid: int, uid: int) -> None:
     try:
         converse(connection, account, pid)
     except PeerGoneError as error:
-        syslog.syslog(syslog.LOG_INFO, f"uid {uid}: the unlock conversation with pid {pid} ended early: {error}")
+        syslog.syslog(syslog.LOG_INFO, f"uid {uid}: the conversation with pid {pid} ended early: {error}")
 
 
 def _take_message(listener: socket.socket, watches: Watches) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.errors import FormatError, UnsafeFileError
-from pam_pyhome.formats.state import emit_open, parse_open
+from pam_pyhome.formats.facts import Session
+from pam_pyhome.formats.state import emit_open, parse_lease, parse_open
 from pam_pyhome.kernel import files
 
 TYPE_CHECKING = False
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 RUN = "/run/pyhome"
 OPEN = "open"
 GATE = "gate"
+HOLD = "hold"
 LEASE_PREFIX = "lease."
 GATE_SECONDS = 10.0
 _LIMIT = 65536
@@ -73,10 +75,33 @@ class UserState:
         """Record that the home is open."""
         files.replace_file(self._directory, OPEN, emit_open(record))
 
+    def opened_at(self) -> int:
+        """When the record of the open home was written, in seconds of the epoch; 0 if there is none."""
+        try:
+            return int(os.stat(OPEN, dir_fd=self._directory, follow_symlinks=False).st_mtime)
+        except FileNotFoundError:
+            return 0
+
     def drop_record(self) -> None:
         """Record that the home is locked."""
+        self.drop_hold()
+        self._remove(OPEN)
+
+    def hold(self) -> None:
+        """Record that the home, which no session holds, was opened by hand and is to stay open."""
+        files.replace_file(self._directory, HOLD, b"")
+
+    def is_on_hold(self) -> bool:
+        """Whether the home stays open until it is locked by hand."""
+        return files.exists(self._directory, HOLD)
+
+    def drop_hold(self) -> None:
+        """Leave the home to its sessions again."""
+        self._remove(HOLD)
+
+    def _remove(self, name: str) -> None:
         try:
-            os.unlink(OPEN, dir_fd=self._directory)
+            os.unlink(name, dir_fd=self._directory)
         except FileNotFoundError:
             return
 
@@ -105,11 +130,32 @@ class UserState:
             fd = self._open_lease(name)
             if fd is None:
                 continue
-            if not files.try_lock(fd, exclusive=True):
+            # Shared, so that two who try at the same time do not take each other for holders.
+            if not files.try_lock(fd, exclusive=False):
                 os.close(fd)
                 return True
             self._bury(name, fd)
         return False
+
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions whose leases are held, oldest first. Nothing is removed: the gate may be open."""
+        found = []
+        for name in self._leases():
+            fd = self._open_lease(name)
+            if fd is not None:
+                if not files.try_lock(fd, exclusive=False):
+                    found.append(self._read_lease(name, int(os.fstat(fd).st_mtime)))
+                os.close(fd)
+        return tuple(sorted(found, key=lambda session: (session.since, session.pid)))
+
+    def _read_lease(self, name: str, since: int) -> Session:
+        """What a lease says of its session; of one without a text, its name has the process."""
+        try:
+            lease = parse_lease(files.read_file(self._directory, name, owners=(0,), limit=_LIMIT))
+        except (OSError, FormatError, UnsafeFileError):
+            pid = name.split(".")[1]
+            return Session(int(pid) if pid.isdigit() else 0, since, "", "", "")
+        return Session(lease.pid, since, lease.service, lease.tty, lease.rhost)
 
     def wait_until_free(self) -> bool:
         """Return when no lease that exists now is held any more, however long that takes; whether one was."""
@@ -121,6 +167,11 @@ class UserState:
                 was_held |= files.wait_for_lock(fd)
                 os.close(fd)
         return was_held
+
+
+def has_state(uid: int) -> bool:
+    """Whether the user has had a lease or an open home since the machine was started."""
+    return os.path.isdir(f"{RUN}/{uid}")
 
 
 def users_with_records() -> list[int]:

@@ -42,6 +42,8 @@ def lock_if_unused(uid: int, find_account: AccountFinder, *, seconds: float = 0.
             return NOT_OPEN
         if state.is_held():
             return IN_USE
+        if state.is_on_hold():
+            return KEPT_OPEN
         backend, account = registry.named(record.backend), find_account(record.user)
         if carry_keys and account is not None:
             own_keys.carry_out(account.name)

@@ -8,6 +8,8 @@ from __future__ import annotations
 PASSWORD_PROMPT = "Password: "
 OWN_PASSPHRASE_PROMPT = "Passphrase of the encrypted home: "
 OLD_PASSWORD_PROMPT = "Old password: "
+PRESENT_PROMPT = "Present password of the home: "
+NEW_PROMPT = "New password of the home: "
 
 
 def locked(user: str) -> str:
@@ -97,6 +99,11 @@ def ask_to_unlock(user: str) -> str:
 def wrong_password(user: str) -> str:
     """To the login-shell stub, before it asks again."""
     return f"That does not open the encrypted home of {user}; please try again."
+
+
+def wrong_answer(user: str) -> str:
+    """To the command line, which may ask again."""
+    return f"That does not open the encrypted home of {user}."
 
 
 def too_many_tries(user: str) -> str:

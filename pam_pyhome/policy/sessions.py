@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import HomeBusyError, PyhomeError
+from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError
 from pam_pyhome.formats.state import OpenRecord
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.notify import send_once
@@ -66,14 +66,38 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
         _say_locked(pamh, backend)
         return False
     try:
-        record = backend.attach(pamh.account, opened, pamh.log_warning)
+        _mount(pamh, backend, state, opened, keyring_choice)
     except (PyhomeError, OSError) as error:
         pamh.log_error(f"the home was not mounted: {error}")
         pamh.tell(messages.not_opened(pamh.account.name))
         return False
+    return True
+
+
+def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, keyring_choice: str) -> None:
+    """Mount, record it, give the keys to the session. What `Backend.attach` raises."""
+    record = backend.attach(pamh.account, opened, pamh.log_warning)
     pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
     _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ())
     _settle_files(pamh, backend, opened)
+
+
+def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
+    """Mount the home for whoever asked for it; False if it is open already.
+
+    If no session holds it, it stays open until it is locked by hand. HomeElsewhereError, and what `Backend.attach` raises.
+    """
+    with UserState(pamh.account.uid) as state:
+        if not state.close_gate(GATE_SECONDS):
+            raise HomeElsewhereError(pamh.account.name)
+        if backend.mounted(pamh.account) is not None:
+            return False
+        _mount(pamh, backend, state, opened, "none")
+        is_on_hold = not state.is_held()
+        if is_on_hold:
+            state.hold()
+    if not is_on_hold:
+        _watch(pamh)
     return True
 
 
@@ -82,6 +106,7 @@ def _record(pamh: Handle, state: UserState, record: OpenRecord, keys: tuple[int,
     earlier = state.read_record()
     if earlier is not None:
         locking.drop_keys(pamh.account.uid, earlier)
+    state.drop_hold()
     state.write_record(
         OpenRecord(record.user, record.backend, record.mountpoint, record.source, record.device, keys, record.claims)
     )

@@ -13,7 +13,7 @@ import pytest
 
 from tests.packaging.conftest import build
 
-#: Everything but the Python tree, path to mode; MODULES stands for the directory of PAM modules.
+#: Everything but the Python tree, path to mode; MODULES stands for the directory of PAM modules, ZSH for that of completions.
 EXPECTED = {
     "etc/pyhome.conf": 0o644,
     "MODULES/pam_pyhome.so": 0o644,
@@ -26,16 +26,20 @@ EXPECTED = {
     "usr/lib/systemd/system/pyhomed.service": 0o644,
     "usr/lib/systemd/system/pyhomed.socket": 0o644,
     "usr/lib/tmpfiles.d/pyhome.conf": 0o644,
+    "usr/share/bash-completion/completions/pyhome": 0o644,
     "usr/share/doc/pyhome/README.md": 0o644,
     "usr/share/doc/pyhome/design.md": 0o644,
     "usr/share/doc/pyhome/formats.md": 0o644,
+    "usr/share/doc/pyhome/json.md": 0o644,
     "usr/share/doc/pyhome/threat-model.md": 0o644,
     "usr/share/doc/pyhome/troubleshooting.md": 0o644,
+    "usr/share/fish/vendor_completions.d/pyhome.fish": 0o644,
     "usr/share/man/man1/pyhome.1": 0o644,
     "usr/share/man/man5/pyhome.conf.5": 0o644,
     "usr/share/man/man8/pam_pyhome.8": 0o644,
     "usr/share/man/man8/pyhome-shell.8": 0o644,
     "usr/share/man/man8/pyhomed.8": 0o644,
+    "usr/share/zsh/ZSH/_pyhome": 0o644,
 }
 DEBIAN_ONLY = {
     "usr/share/doc/pyhome/changelog",
@@ -59,6 +63,7 @@ def contents(archive: Path) -> Contents:
             assert member.mode & 0o7022 == 0, member.name
             name = re.sub(r"^lib/systemd/", "usr/lib/systemd/", member.name.removeprefix("./"))
             name = re.sub(r"^usr/lib/(.*-linux-gnu/)?security/", "MODULES/", name)
+            name = re.sub(r"^usr/share/zsh/(vendor-completions|site-functions)/", "usr/share/zsh/ZSH/", name)
             if member.isdir() or name.startswith("."):
                 continue
             file = tar.extractfile(member)

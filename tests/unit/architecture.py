@@ -37,7 +37,7 @@ SLOW = {
     "subprocess", "tempfile", "typing",
 }  # fmt: skip
 #: pyhomed starts once, not at a login.
-NOT_AT_LOGIN = {Path("pam_pyhome/host/pyhomed.py"), Path("pam_pyhome/host/broker.py")}
+NOT_AT_LOGIN = {Path(f"pam_pyhome/host/{name}.py") for name in ("pyhomed", "broker", "packets", "requests")}
 PURE = {"__future__", "binascii", "hashlib", "struct"}
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint"}
 KERNEL_ONLY = {"ctypes", "_ctypes", "cffi"}

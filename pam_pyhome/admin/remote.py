@@ -1,0 +1,88 @@
+"""Asking pyhomed to do something with one's own home; `formats/broker.py` is the protocol."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from pam_pyhome.errors import DaemonError, NoAnswerError, PyhomeError, WireError, WrongPassphraseError
+from pam_pyhome.formats import broker
+from pam_pyhome.formats.facts import MAX_FACTS, parse_facts, parse_failure
+
+if TYPE_CHECKING:
+    from pam_pyhome.formats.broker import Request
+    from pam_pyhome.formats.facts import Failure, HomeFacts
+    from pam_pyhome.policy.verbs import Talk
+
+#: What pyhomed may take beyond the time that it was told to wait: locking and unlocking have their own limits, all of them shorter.
+SECONDS = 60.0
+
+
+class RefusedError(PyhomeError):
+    """Pyhomed did not do it; the `failure` says why, and has the exit code."""
+
+    def __init__(self, failure: Failure) -> None:
+        """Keep the failure."""
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+def perform(request: Request, talk: Talk) -> tuple[bool, HomeFacts]:
+    """Have pyhomed do it; whether anything changed, and how the home is now.
+
+    RefusedError, DaemonError, or for an answer that is not given NoAnswerError or WrongPassphraseError.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        try:
+            peer.settimeout(SECONDS + request.seconds)
+            peer.connect(broker.SOCKET)
+            peer.send(broker.request_packet(request), socket.MSG_NOSIGNAL)
+        except OSError as error:
+            raise DaemonError(f"{broker.SOCKET}: {error.strerror or error}") from None
+        try:
+            return _converse(peer, talk)
+        except WireError as error:
+            raise DaemonError(str(error)) from None
+
+
+def _converse(peer: socket.socket, talk: Talk) -> tuple[bool, HomeFacts]:
+    prompts = 0
+    while True:
+        kind, body = _receive(peer)
+        if kind == broker.FACTS:
+            return bool(body[0]), parse_facts(body[1:])
+        if kind == broker.FAILED:
+            raise RefusedError(parse_failure(body))
+        if kind == broker.SAY:
+            talk.say(broker.parse_text(body))
+        elif kind in (broker.PROMPT, broker.ASK_NEW):
+            prompts += 1
+            is_new = kind == broker.ASK_NEW
+            answer = talk.ask(broker.parse_text(body), new=is_new)
+            if not answer and prompts > 1 and not is_new:
+                raise WrongPassphraseError  # who is asked for the same again has given a wrong one before
+            _answer(peer, answer, "new password" if is_new else "password")
+        else:
+            raise WireError(f"a packet of kind {kind} out of turn")
+
+
+def _answer(peer: socket.socket, answer: bytes | None, what: str) -> None:
+    """Send it. NoAnswerError if there is none, or one that fits into no packet."""
+    if not answer:
+        raise NoAnswerError(f"no {what} was given")
+    if len(answer) > broker.MAX_SECRET:
+        raise NoAnswerError(f"the password has more than {broker.MAX_SECRET} bytes")
+    try:
+        peer.send(broker.packet(broker.ANSWER, answer), socket.MSG_NOSIGNAL)
+    except OSError:
+        return  # what was sent before it hung up says why
+
+
+def _receive(peer: socket.socket) -> tuple[int, bytes]:
+    try:
+        data = peer.recv(MAX_FACTS + 2)
+    except OSError as error:
+        raise DaemonError(error.strerror or str(error)) from None
+    if not data:
+        raise DaemonError("has hung up")
+    return broker.parse_packet(data)

@@ -1,0 +1,69 @@
+"""What there is to know about an eCryptfs home, for people who ask."""
+
+from __future__ import annotations
+
+import os
+
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store
+from pam_pyhome.backends.base import Description
+from pam_pyhome.errors import FormatError, UnsafeFileError
+from pam_pyhome.formats import ecryptfs_layout as layout
+from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
+from pam_pyhome.formats.facts import LOCKED, OPEN, Slot
+from pam_pyhome.kernel.holders import holders
+from pam_pyhome.kernel.process import rights_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+
+LOGIN, OWN, COPY = "login password", "passphrase of its own", "copy of the key file"
+_WEAK = "is of version 1, which is weak; the next login renews it"
+
+
+def describe(account: Account) -> Description:
+    """See `Backend.describe`."""
+    record = ecryptfs_mount.mounted(account, "ecryptfs")
+    with rights_of(account.uid, account.gid):
+        lower = _or_nothing(account, ecryptfs_store.LOWER)
+    if record is None:
+        return Description(LOCKED, os.fsencode(lower), ecryptfs_mount.mountpoint(account), _slots(account))
+    major, minor = (int(part) for part in record.device.split(":"))
+    return Description(OPEN, record.source, record.mountpoint, _slots(account), holders(major, minor))
+
+
+def _or_nothing(account: Account, name: str) -> str:
+    """Where `.Private` or `.ecryptfs` is; empty if there is none that can be believed. With the user's rights."""
+    try:
+        return ecryptfs_store.locate(account, name) or ""
+    except UnsafeFileError:
+        return ""
+
+
+def _slots(account: Account) -> tuple[Slot, ...]:
+    """The key file, and the copy that was good when the home was last opened."""
+    with rights_of(account.uid, account.gid):
+        directory = _or_nothing(account, ecryptfs_store.CONFIG) or f"{account.home}/{ecryptfs_store.CONFIG}"
+    kind = OWN if ecryptfs_store.has(account, layout.WRAPPING_INDEPENDENT) else LOGIN
+    live = Slot(f"{directory}/{layout.WRAPPED}", kind, *_judge_live(account))
+    kept = ecryptfs_store.read_kept(account, layout.WRAPPED)
+    if kept is None:
+        return (live,)
+    return (live, Slot(f"{ecryptfs_store.STATE}/{account.uid}.{account.name}/{layout.WRAPPED}", COPY, *_judge(kept)))
+
+
+def _judge_live(account: Account) -> tuple[str, bool]:
+    """What is wrong with the key file, and whether it is usable."""
+    try:
+        return _judge(ecryptfs_store.read(account, layout.WRAPPED))
+    except UnsafeFileError as error:
+        return error.reason, False
+    except OSError as error:
+        return error.strerror or str(error), False
+
+
+def _judge(content: bytes) -> tuple[str, bool]:
+    try:
+        return (_WEAK if parse_wrapped(content).version == 1 else ""), True
+    except FormatError as error:
+        return f"damaged: {error.reason}", False

@@ -1,0 +1,75 @@
+"""Passwords for whoever asks for them: typed at the terminal, or read from a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.terminal import LINE_MAX, ask
+from pam_pyhome.errors import NoAnswerError, PasswordUnchangedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STDIN = "-"
+
+
+class AtTerminal:
+    """The `policy.verbs.Talk` of a person at a terminal. Prompts go there, what is said goes to the standard error."""
+
+    def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
+        """See `Talk.ask`. NoAnswerError without a terminal; PasswordUnchangedError if a new password was not typed twice."""
+        answer = _ask(prompt)
+        if new and answer and _ask(f"{prompt.rstrip(': ')} (again): ") != answer:
+            raise PasswordUnchangedError("", "the new passwords do not match")
+        return answer
+
+    def say(self, line: str) -> None:
+        """Show a line."""
+        click.echo(one_line(line), err=True)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+
+def _ask(prompt: str) -> bytes:
+    try:
+        return ask(prompt.rstrip(": ")).removesuffix(b"\n")
+    except OSError:
+        raise NoAnswerError("there is no terminal to ask for the password on") from None
+
+
+class FromFile(AtTerminal):
+    """The `policy.verbs.Talk` of a script: each line of a file answers one prompt. What would be said to a person is not said."""
+
+    def __init__(self, path: str) -> None:
+        """Read the file, or the standard input for ``-``. OSError."""
+        if path == STDIN:
+            data = sys.stdin.buffer.read(4 * LINE_MAX)
+        else:
+            with open(path, "rb", opener=_open_gently) as file:
+                data = file.read(4 * LINE_MAX)
+        self._lines = data.removesuffix(b"\n").split(b"\n") if data else []
+
+    def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
+        """See `Talk.ask`."""
+        return self._lines.pop(0) if self._lines else None
+
+    def both(self) -> tuple[bytes, bytes]:
+        """The present password and the new one. NoAnswerError if there are not two lines."""
+        if len(self._lines) < 2:
+            raise NoAnswerError("the file has not two lines, the present password and the new one")
+        return self._lines[0], self._lines[1]
+
+    def say(self, line: str) -> None:
+        """Say nothing."""
+
+
+def _open_gently(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOCTTY | os.O_CLOEXEC)

@@ -1,0 +1,95 @@
+"""Homes, and failures, as JSON: docs/json.md is the contract, and `VERSION` its number. Fields are added, never changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pam_pyhome.formats.facts import Failure, HomeFacts, Session
+
+VERSION = 1
+
+
+def listing(homes: Sequence[HomeFacts]) -> str:
+    """Any number of homes."""
+    return _emit(homes=[home(facts) for facts in homes])
+
+
+def outcome(facts: HomeFacts, *, changed: bool) -> str:
+    """One home after something was asked for."""
+    return _emit(changed=changed, home=home(facts))
+
+
+def error(failure: Failure, message: str) -> str:
+    """What went wrong."""
+    return _emit(
+        error={
+            "code": failure.code,
+            "kind": failure.kind,
+            "what": _printable(failure.what),
+            "reason": _printable(failure.reason),
+            "holders": [_printable(line) for line in failure.lines],
+            "message": _printable(message),
+        }
+    )
+
+
+def _emit(**fields: object) -> str:
+    return json.dumps({"version": VERSION, **fields}, indent=2)
+
+
+def home(facts: HomeFacts) -> dict[str, Any]:
+    """One home."""
+    return {
+        "user": facts.user,
+        "uid": facts.uid,
+        **_path("home", os.fsencode(facts.home)),
+        "backend": facts.backend,
+        "state": facts.state,
+        "trouble": _printable(facts.trouble),
+        **_path("mountpoint", facts.mountpoint),
+        **_path("storage", facts.storage),
+        "since": _moment(facts.since),
+        "held": facts.held,
+        "follows_login": facts.follows_login,
+        "opens_at_login": facts.opens_at_login,
+        "locks_at_logout": facts.locks_at_logout,
+        "slots": [
+            {**_path("name", os.fsencode(slot.name)), "kind": slot.kind, "trouble": slot.trouble, "usable": slot.usable}
+            for slot in facts.slots
+        ],
+        "sessions": [_session(session) for session in facts.sessions],
+        "holders": [_printable(holder) for holder in facts.holders],
+    }
+
+
+def _session(session: Session) -> dict[str, Any]:
+    return {
+        "pid": session.pid,
+        "since": _moment(session.since),
+        "service": _printable(session.service),
+        "tty": _printable(session.tty),
+        "rhost": _printable(session.rhost),
+    }
+
+
+def _path(name: str, value: bytes) -> dict[str, str]:
+    """A path as text; one that is not UTF-8 also as base64."""
+    try:
+        return {name: value.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {name: value.decode("utf-8", "replace"), f"{name}_b64": base64.b64encode(value).decode("ascii")}
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _moment(seconds: int) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None

@@ -1,0 +1,158 @@
+"""The words about homes: sentences and tables made of facts, and what to do next. Nothing here looks at the machine."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pam_pyhome.formats.facts import Failure, HomeFacts, Session
+
+_PASSWORD_ADVICE = {
+    "the home follows the login password, and only its owner can change both at once": "have the owner do it, or give --home-only"
+}
+_JOURNAL = "journalctl -b -t pam_pyhome -t pyhomed"
+
+
+def headline(facts: HomeFacts) -> str:
+    """How the home is, in a sentence."""
+    whose = f"The home of {facts.user}"
+    if facts.state == OPEN:
+        return f"{whose} is open{_since(facts)}, {_held(facts)}."
+    if facts.state == PARTLY:
+        return f"{whose} is only partly locked: {facts.trouble}."
+    if facts.state == LOCKED:
+        return f"{whose} is locked{', and cannot be opened: ' if facts.trouble else ''}{facts.trouble}."
+    return f"{whose} is in an unknown state: {facts.trouble}."
+
+
+def _since(facts: HomeFacts) -> str:
+    return f" since {moment(facts.since)}" if facts.since else ""
+
+
+def _held(facts: HomeFacts) -> str:
+    if facts.sessions:
+        return f"held by {counted(len(facts.sessions), 'session')}"
+    if facts.held:
+        return "until 'pyhome lock'"
+    return "used by processes that sessions left behind" if facts.holders else "held by no session"
+
+
+def next_step(facts: HomeFacts) -> str:
+    """What can be done about it, in a line."""
+    user = facts.user
+    if facts.state == OPEN and facts.sessions and facts.locks_at_logout:
+        return f"it is locked after the last session; 'pyhome lock {user}' locks it before"
+    if facts.state == OPEN:
+        return f"'pyhome lock {user}' locks it"
+    if facts.state == PARTLY:
+        return f"end the processes that use it, then 'pyhome lock {user}'; 'pyhome unlock {user}' opens it again"
+    if facts.state == LOCKED and not facts.trouble:
+        return f"it opens at the next login with the password; 'pyhome unlock {user}' opens it now"
+    return f"restore the key file from a backup, or make it anew; '{_JOURNAL}' has more"
+
+
+def inspection(facts: HomeFacts) -> list[str]:
+    """The sentence, then the facts, then what to do."""
+    rows = [
+        ("Backend", [facts.backend or "unknown"]),
+        ("Where", [os.fsdecode(facts.mountpoint) or facts.home]),
+        ("Stored in", [os.fsdecode(facts.storage) or "nowhere to be found"]),
+        ("State", [f"{facts.state}{_since(facts)}"]),
+        ("Opens", [_rules(facts)]),
+        ("Sessions", [f"{session_line(session)}, since {moment(session.since)}" for session in facts.sessions] or ["none"]),
+        ("Used by", list(facts.holders) or ["nobody"]),
+        ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
+        ("Next", [next_step(facts)]),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [headline(facts), ""]
+    for name, values in rows:
+        lines += [f"  {label:{width}}  {value}" for label, value in zip([name] + [""] * len(values), values)]
+    return lines
+
+
+def _but(trouble: str) -> str:
+    return f", but {trouble}" if trouble else ""
+
+
+def _rules(facts: HomeFacts) -> str:
+    """When it opens and is locked, and with what."""
+    secret = "the login password" if facts.follows_login else "a passphrase of its own"
+    opens = f"at login, with {secret}" if facts.opens_at_login else f"by hand only, with {secret}"
+    return f"{opens}; {'locks after the last session' if facts.locks_at_logout else 'stays open after the last session'}"
+
+
+def session_line(session: Session) -> str:
+    """One line about a session."""
+    where = " from ".join(filter(None, (session.tty, session.rhost)))
+    return f"pid {session.pid} ({session.service or 'unknown service'}){': ' if where else ''}{where}"
+
+
+def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
+    """The table of `list`."""
+    rows = [["USER", "STATE", "BACKEND", "SINCE", "SESSIONS", "HOME"]]
+    for facts in homes:
+        since = moment(facts.since) if facts.since else "-"
+        rows.append([facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions)), facts.home])
+    return rows
+
+
+def session_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
+    """The table of `sessions`."""
+    rows = [["USER", "PID", "SERVICE", "TTY", "FROM", "SINCE"]]
+    for facts in homes:
+        for session in facts.sessions:
+            texts = [session.service or "-", session.tty or "-", session.rhost or "-", moment(session.since)]
+            rows.append([facts.user, str(session.pid), *texts])
+    return rows
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Columns that are as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def moment(seconds: int) -> str:
+    """A time of the epoch as people here read it."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def failed(failure: Failure, user: str) -> str:
+    """What happened, to which thing, and one way forward."""
+    who = "; ".join(failure.lines)
+    what, reason = failure.what, failure.reason
+    sentences = {
+        "NoHomeError": f"{what} has no encrypted home; 'pyhome list' shows who has one",
+        "NoUserError": f"there is no user {what}; check the name",
+        "NotAllowedError": f"the home of {what} is not yours; run this as {'root' if what == 'root' else f'{what}, or as root'}",
+        "DaemonError": f"pyhomed cannot be asked: {reason}; "
+        "run 'systemctl start pyhomed.socket pyhomed-unlock.socket' as root, or this command as root",
+        "HomeInUseError": f"the home of {what} is in use by {who}; log out there, wait for it with --wait, or insist with --force",
+        "HomeBusyError": f"{what} {reason} while it is used by {who or 'a process that was not found'}; "
+        "leave it with 'cd /', end what uses it, or insist with --force",
+        "HomeElsewhereError": f"another process is opening or locking the home of {what}; try again in a moment",
+        "PasswordUnchangedError": f"{reason}; nothing was changed, {_PASSWORD_ADVICE.get(reason, 'start again')}",
+        "NoAnswerError": f"{reason}; type it at the prompt, or give it with --password-file",
+        "WrongPassphraseError": f"this password does not open the home{_of(user)}; try the one from before its last change",
+        "PassphraseLengthError": f"{reason}; choose another one",
+        "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
+        "UnsafeFileError": f"{what}: {reason}; repair that and try again",
+        "FormatError": f"{what} is damaged ({reason}); restore the key file from a backup",
+    }
+    return sentences.get(failure.kind, f"{what}{': ' if what else ''}{reason}; try again when that is repaired")
+
+
+def _of(user: str) -> str:
+    return f" of {user}" if user else ""

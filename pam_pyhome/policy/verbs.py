@@ -1,0 +1,152 @@
+"""What people ask for outside of logins: how a home is, unlocking and locking it, changing its password.
+
+The same for a user, on whose behalf pyhomed does it, and for root, who does it in a process of their own.
+"""
+
+from __future__ import annotations
+
+from pam_pyhome.backends import registry
+from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, WrongPassphraseError
+from pam_pyhome.formats import broker
+from pam_pyhome.kernel.notify import send_once
+from pam_pyhome.policy import messages, sessions
+from pam_pyhome.policy.by_hand import Locker
+from pam_pyhome.policy.describing import describe
+from pam_pyhome.policy.handle import Handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from pam_pyhome.backends.base import Account, Backend
+    from pam_pyhome.formats.broker import Request
+    from pam_pyhome.formats.facts import HomeFacts
+    from pam_pyhome.formats.opened import OpenedHome
+else:
+    Protocol = object
+
+SERVICE = "pyhome"
+WRONG_SECONDS = 2.0
+
+
+class Talk(Protocol):
+    """Whoever asked, to be asked back."""
+
+    def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
+        """The answer to a prompt; None if there is none, or if `until` came true first. `new`: to be typed twice."""
+
+    def say(self, line: str) -> None:
+        """Show a line."""
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass; PyhomeError if nobody waits any more."""
+
+
+def perform(account: Account, request: Request, caller: int, talk: Talk) -> tuple[bool, HomeFacts]:
+    """Do what process `caller` asks for; whether anything changed, and how the home is now.
+
+    PyhomeError or OSError if it could not be done.
+    """
+    if request.verb == broker.SHOW:
+        return False, describe(account)
+    backend = registry.find(account)
+    if backend is None:
+        raise NoHomeError(account.name)
+    pamh = Handle(account, SERVICE, caller, _no_pam)
+    if request.verb == broker.UNLOCK:
+        changed = _unlock(pamh, backend, talk)
+    elif request.verb == broker.LOCK:
+        changed = _lock(pamh, backend, request, talk)
+    else:
+        changed = _change_password(pamh, backend, talk)
+    return changed, describe(account)
+
+
+def _no_pam(_frame: bytes) -> tuple[int, bytes]:
+    """There is no PAM process behind this handle: whatever is asked of it cannot be had."""
+    return Handle.PAM_SYSTEM_ERR, b""
+
+
+def _unlock(pamh: Handle, backend: Backend, talk: Talk) -> bool:
+    """Ask until the home is open; whether it was locked."""
+    if backend.mounted(pamh.account) is not None:
+        return False
+    opened = _ask_until_opened(pamh, backend, talk)
+    return opened is not None and sessions.open_by_hand(pamh, backend, opened)
+
+
+def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome | None:
+    """The home as an answer opens it; None as soon as another session has opened it. Only the current key file counts."""
+    prompt = _prompt(pamh, backend)
+    wrong: WrongPassphraseError | None = None
+    for _ in range(broker.PROMPTS):
+        answer = _checked(talk.ask(prompt, until=lambda: backend.mounted(pamh.account) is not None))
+        if answer is None and backend.mounted(pamh.account) is not None:
+            return None
+        if not answer:
+            break
+        try:
+            return backend.unlock(pamh.account, answer, exact=True)
+        except WrongPassphraseError as error:
+            wrong = error
+            _slow_down(pamh, talk)
+    raise wrong or NoAnswerError("no password was given")
+
+
+def _checked(answer: bytes | None) -> bytes | None:
+    """The same limit for root as for those whose answer travels in a packet. NoAnswerError."""
+    if answer is not None and len(answer) > broker.MAX_SECRET:
+        raise NoAnswerError(f"the password has more than {broker.MAX_SECRET} bytes")
+    return answer
+
+
+def _prompt(pamh: Handle, backend: Backend) -> str:
+    own = backend.wishes(pamh.account).own_passphrase
+    return messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT
+
+
+def _slow_down(pamh: Handle, talk: Talk) -> None:
+    """Make guessing slow, and leave a trace of it."""
+    pamh.log_notice("a wrong password was given for the home")
+    talk.pause(WRONG_SECONDS)
+    talk.say(messages.wrong_answer(pamh.account.name))
+
+
+def _lock(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
+    """Lock it; whether it was open. What could be locked in part only, or is open without sessions, pyhomed goes on with."""
+    try:
+        changed = Locker(pamh.account, backend, pamh.pid, talk).lock(request.seconds, force=request.force)
+    except HomeBusyError:
+        _leave_to_daemon(pamh)
+        raise
+    if changed:
+        pamh.log_notice(f"locked the home as asked by pid {pamh.pid}")
+    return changed
+
+
+def _leave_to_daemon(pamh: Handle) -> None:
+    try:
+        send_once(sessions.DAEMON_SOCKET, f"watch {pamh.account.uid}\n".encode("ascii"))
+    except OSError:
+        pamh.log_warning("pyhomed does not answer; the home is not locked when it is free")
+
+
+def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
+    """Let a new password open the home in the place of the present one."""
+    account = pamh.account
+    old = _checked(talk.ask(messages.PRESENT_PROMPT))
+    if not old:
+        raise NoAnswerError("no password was given")
+    try:
+        backend.unlock(account, old, exact=False)
+    except WrongPassphraseError:
+        _slow_down(pamh, talk)
+        raise
+    new = _checked(talk.ask(messages.NEW_PROMPT, new=True))
+    if not new:
+        raise NoAnswerError("no new password was given")
+    backend.reserve(account, old)
+    backend.change_password(account, old, new)
+    pamh.log_notice("the home opens with the new password")
+    return True
