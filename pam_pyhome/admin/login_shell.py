@@ -119,7 +119,7 @@ def _entry(user: str) -> pwd.struct_passwd:
 
 def _check_account(account: Account) -> None:
     """An ordinary user whose home, and not just a directory in it, is encrypted."""
-    if account.uid < _uid_min() or not shells.is_name(os.fsencode(account.name)):
+    if account.uid < uid_min() or not shells.is_name(os.fsencode(account.name)):
         raise LoginShellError(account.name, SYSTEM_USER, f"uid {account.uid}")
     try:
         backend = registry.find(account)
@@ -132,7 +132,7 @@ def _check_account(account: Account) -> None:
         raise LoginShellError(account.name, NOT_ENCRYPTED, f"what is encrypted is {place}")
 
 
-def _uid_min() -> int:
+def uid_min() -> int:
     """Where ordinary users begin: UID_MIN of /etc/login.defs, the last one of several as the shadow tools have it."""
     found = _UID_MIN
     with contextlib.suppress(FileNotFoundError), open("/etc/login.defs", encoding="utf-8", errors="replace") as file:

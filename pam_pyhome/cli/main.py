@@ -10,6 +10,7 @@ import click
 
 from pam_pyhome import __version__
 from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.doctor import doctor
 from pam_pyhome.cli.ecryptfs import ecryptfs
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.cli.shell import shell
@@ -31,6 +32,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+cli.add_command(doctor)
 cli.add_command(ecryptfs)
 cli.add_command(shell)
 cli.add_command(sshd)
