@@ -71,5 +71,6 @@ def _print(findings: Sequence[Finding]) -> None:
         if each.mend:
             click.echo(one_line(f"      mend: {each.mend}"))
     counts = [(level, sum(each.level == level for each in findings)) for level in (finding.FAIL, finding.WARN)]
-    parts = [f"{count} {'failures' if level == finding.FAIL else 'warnings'}" for level, count in counts if count]
+    names = {finding.FAIL: "failure", finding.WARN: "warning"}
+    parts = [f"{count} {names[level]}{'s' if count > 1 else ''}" for level, count in counts if count]
     click.echo(", ".join(parts) or "all is well")

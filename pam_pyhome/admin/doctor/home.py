@@ -56,14 +56,20 @@ def check_keys(account: Account, uid_min: int) -> Iterator[Finding]:
         yield Finding(FAIL, "keys.home", account.name, str(error), f"ls -la {account.home}")
         return
     if backend is None:
-        text = "has no encrypted home" if not store.has_lower(account) else "has the ciphertext of a home, but no key file"
-        yield Finding(SKIP if not store.has_lower(account) else FAIL, "keys.home", account.name, text)
+        yield _about_no_home(account)
         return
     yield Finding(OK, "keys.home", account.name, f"has a home of kind {backend.name}")
     if backend.name == "ecryptfs":
         yield from _about_files(account)
         yield from _about_wishes(account)
         yield from _about_storage(account)
+
+
+def _about_no_home(account: Account) -> Finding:
+    if not store.has_lower(account):
+        return Finding(SKIP, "keys.home", account.name, "has no encrypted home")
+    mend = f"pyhome ecryptfs wrap {store.shared_path(account, store.CONFIG)}/{layout.WRAPPED}"
+    return Finding(FAIL, "keys.home", account.name, "has the ciphertext of a home, but no key file", mend)
 
 
 def _about_files(account: Account) -> Iterator[Finding]:

@@ -123,6 +123,8 @@ def _about_service(service: str, walked: Walked) -> Iterator[Finding]:
     elif auth is not None and session is not None:
         line = walked.right.trail[auth].rule
         text = f"a right password, verified by {verified.module}, opens the home ({line.place}, then {_line(walked.session)})"
+        if place_of(walked.session, "pam_keyinit") is not None:
+            text += ", with a session keyring of its own"
         yield Finding(OK, "pam.service", service, text)
     elif session is None:
         yield Finding(SKIP, "pam.service", service, "a right password is noticed, but there is no session to open the home for")
