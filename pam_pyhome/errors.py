@@ -73,15 +73,24 @@ class UnsafeFileError(PyhomeError):
 
 
 class HomeBusyError(PyhomeError):
-    """The home cannot be locked because processes still use it; `holders` describes them, one line each."""
+    """The home cannot be locked because processes still use it; `holders` describes them, one line each.
+
+    `partly_locked`: what they do not use is locked already.
+    """
 
     exit_code = 16
 
-    def __init__(self, mountpoint: str, holders: tuple[str, ...]) -> None:
-        """Keep the mount point and the holders."""
+    def __init__(self, mountpoint: str, holders: tuple[str, ...], *, partly_locked: bool = False) -> None:
+        """Keep the facts."""
         super().__init__(f"{mountpoint} is busy")
         self.mountpoint = mountpoint
         self.holders = holders
+        self.partly_locked = partly_locked
+
+    @property
+    def state(self) -> str:
+        """What the log says of the home meanwhile."""
+        return "is only partly locked" if self.partly_locked else "stays open"
 
 
 class StorageError(PyhomeError):
@@ -119,3 +128,14 @@ class LoginShellError(PyhomeError):
         self.user = user
         self.reason = reason
         self.detail = detail
+
+
+class OldPolicyError(PyhomeError):
+    """The directory at `path` is encrypted with an fscrypt policy of version 1, whose keys live in keyrings."""
+
+    exit_code = 20
+
+    def __init__(self, path: str) -> None:
+        """Keep the path."""
+        super().__init__(f"{path}: its fscrypt policy is of version 1, which is not supported")
+        self.path = path

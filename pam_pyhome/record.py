@@ -30,6 +30,9 @@ class Record:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Fill every field; TypeError for one that is missing, unknown or given twice."""
+        if len(args) == len(self._fields) and not kwargs:
+            self.__dict__.update(zip(self._fields, args))
+            return
         if len(args) > len(self._fields):
             raise TypeError(f"{type(self).__name__} takes {len(self._fields)} values, not {len(args)}")
         given = dict(zip(self._fields, args))

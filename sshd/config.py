@@ -192,12 +192,21 @@ def common_home_files(blocks: Iterable[Block]) -> tuple[str, ...] | None:
     return None
 
 
+class Unlock(NamedTuple):
+    """How sshd comes to ask after a key: by `methods`, or as `exceptions` say by Match block; the `spared` log in by `without`."""
+
+    methods: str
+    without: str
+    exceptions: tuple[tuple[str, str], ...] = ()
+    spared: tuple[str, ...] = ()
+
+
 class Wanted(NamedTuple):
     """What the drop-in is to say."""
 
     template: str
     blocks: tuple[Block, ...]
-    unlock_methods: str = ""
+    unlock: Unlock | None = None
 
 
 def drop_in(wanted: Wanted) -> str:
@@ -205,15 +214,25 @@ def drop_in(wanted: Wanted) -> str:
     lines = [HEADER]
     concerned = [block for block in wanted.blocks if home_files(block.files)]
     lines += [_files_line(wanted.template, block) for block in concerned if not block.match]
-    if wanted.unlock_methods:
+    if wanted.unlock is not None:
         lines.append("KbdInteractiveAuthentication yes\n")
-        lines.append(f"AuthenticationMethods {wanted.unlock_methods}\n")
+        lines.append(f"AuthenticationMethods {wanted.unlock.methods}\n")
     # The first block that applies counts, so all of them come along, and in their order.
     for block in wanted.blocks if any(block.match for block in concerned) else ():
         if block.match:
             line = _files_line(wanted.template if block in concerned else "", block)
             lines.append(f"\n# As {block.place}\nMatch {block.match}\n    {line}")
+    lines += _exceptions(wanted.unlock) if wanted.unlock is not None else ()
     return "".join(lines)
+
+
+def _exceptions(unlock: Unlock) -> Iterator[str]:
+    """The site's own exceptions come first, and so count for root as well."""
+    for match, methods in unlock.exceptions:
+        yield f"\nMatch {match}\n    AuthenticationMethods {methods}\n"
+    if unlock.spared:
+        yield "\n# Unless PermitRootLogin is yes, sshd lets nobody in as root who has answered a prompt.\n"
+        yield f"Match User {','.join(unlock.spared)}\n    AuthenticationMethods {unlock.without}\n"
 
 
 def _files_line(template: str, block: Block) -> str:
@@ -243,12 +262,17 @@ def first_outside(directives: Iterable[Directive], keyword: str) -> Directive | 
     return next((each for each in directives if each.keyword == keyword and not each.match), None)
 
 
-def unlock_methods(directives: Iterable[Directive]) -> str:
-    """The AuthenticationMethods under which a public key is followed by PAM; what could do without a key still can.
+def unlock_after_key(directives: Iterable[Directive], spared: Iterable[str]) -> Unlock:
+    """AuthenticationMethods under which a public key is followed by PAM; what could do without a key still can.
 
-    SshdError if the configuration asks for other combinations already, or if sshd does not use PAM.
+    `spared`: the names of root, whose key goes on being enough. SshdError if the configuration asks for other combinations
+    already, if sshd does not use PAM, or if somebody could not be asked.
     """
     known = list(directives)
+    exceptions = [each for each in known if each.keyword == "authenticationmethods" and each.match]
+    silent = [each for each in known if each.keyword == "kbdinteractiveauthentication" and each.match]
+    for each in [*(each for each in exceptions if len(each.match) > 1), *(each for each in silent if each.arguments == ("no",))]:
+        raise SshdError(each.place, f"sets {each.keyword} in a Match block in which a prompt after the key would be in the way")
 
     def value(keyword: str, default: str) -> str:
         found = first_outside(known, keyword)
@@ -259,4 +283,5 @@ def unlock_methods(directives: Iterable[Directive]) -> str:
     if value("usepam", "no") != "yes":
         raise SshdError("UsePAM", "is no, so that sshd would not ask for the home's password")
     others = [method for keyword, default, method in _WITHOUT_KEY if value(keyword, default) == "yes"]
-    return " ".join([UNLOCK_METHODS, *others])
+    matches = tuple((each.match[0], " ".join(map(quoted, each.arguments))) for each in exceptions)
+    return Unlock(" ".join([UNLOCK_METHODS, *others]), " ".join(["publickey", *others]), matches, tuple(spared))

@@ -41,8 +41,9 @@ class Proposal(NamedTuple):
 
 
 UNLOCK_LIMIT = (
-    "with --unlock-at-login every login by public key goes on with PAM: programs that cannot answer a prompt (ssh with "
-    "BatchMode=yes, sftp -b, most scripts) can no longer log in by key, whether a home is locked or not"
+    "with --unlock-at-login every login by public key, except root's, goes on with PAM: programs that cannot answer a prompt (ssh "
+    "with BatchMode=yes, sftp -b, most scripts) can no longer log in by key, whether a home is locked or not; for their accounts, "
+    "a Match block can set 'AuthenticationMethods publickey'"
 )
 
 
@@ -62,12 +63,12 @@ def propose(options: Options) -> Proposal:
     site = Site(_template(options, present, blocks), blocks, read_settings())
     config.common_home_files(blocks)
     unlock = _unlocks(present) if options.unlock_at_login is None else options.unlock_at_login
-    methods = config.unlock_methods(directives) if unlock else ""
+    asking = config.unlock_after_key(directives, people.roots()) if unlock else None
     found = survey(site)
     changes = [*found.changes, *_removals(found if options.prune else None)]
     if unlock or _unlocks(present):
         changes += pam_stack.changes(wanted=unlock)
-    changes += _drop_in_changes(present, config.drop_in(config.Wanted(site.template, blocks, methods)))
+    changes += _drop_in_changes(present, config.drop_in(config.Wanted(site.template, blocks, asking)))
     return Proposal(site, found, tuple(changes), directives, _expected(binary, site, found), unlock)
 
 

@@ -28,6 +28,7 @@ KEY_FILE_MAX = 8 * 1024 * 1024
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UID_MIN = 1000
 _NOBODY = 65534
+_PATTERN = set(" \t,\"'!*?#\\")
 _NO_HOMES = {"/", "/nonexistent", "/dev/null"}
 
 
@@ -47,6 +48,12 @@ def everybody() -> dict[str, User]:
         if minimum <= entry.pw_uid != _NOBODY and entry.pw_dir.startswith("/") and entry.pw_dir not in _NO_HOMES:
             found.setdefault(entry.pw_name, User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir))
     return found
+
+
+def roots() -> list[str]:
+    """The names of uid 0 that sshd_config(5) can spell."""
+    names = dict.fromkeys(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == 0)
+    return [name for name in names if not set(name) & _PATTERN]
 
 
 def look_up(name: str) -> User | None:

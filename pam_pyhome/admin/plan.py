@@ -140,9 +140,10 @@ def _check_unchanged(changes: Iterable[Change]) -> None:
     for change in changes:
         directory, name = os.path.split(change.path)
         if directory not in present:
+            present[directory] = set()
             with contextlib.suppress(FileNotFoundError):
-                present[directory] = set(os.listdir(directory))
-        there = name in present.get(directory, ())
+                present[directory].update(os.listdir(directory))
+        there = name in present[directory]
         if there != (change.before is not None) or (there and observe(change.path) != change.before):
             raise StorageError(change.path, "was changed by somebody else meanwhile")
 

@@ -6,6 +6,7 @@ from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
@@ -35,6 +36,7 @@ class Backend(Protocol):
     """One way to store an encrypted home. Errors are of `pam_pyhome.errors`; OSError passes through."""
 
     name: str
+    gives_session_keys: bool  # whether sessions need the home's keys besides what `attach` does with them
 
     def probe(self, account: Account) -> bool:
         """Whether the account has a home of this kind."""
@@ -52,8 +54,8 @@ class Backend(Protocol):
     def mounted(self, account: Account) -> OpenRecord | None:
         """The home as the kernel shows it, or None while it is locked."""
 
-    def attach(self, account: Account, opened: OpenedHome) -> OpenRecord:
-        """Mount the home with the keys of `opened`."""
+    def attach(self, account: Account, opened: OpenedHome, warn: Callable[[str], None], /) -> OpenRecord:
+        """Open the home with the keys of `opened`. `warn` is told of what else they open and did not."""
 
     def detach(self, record: OpenRecord) -> None:
         """Lock the home; nothing if it is locked. HomeBusyError while it is in use."""

@@ -30,6 +30,7 @@ class EcryptfsBackend:
     """The `Backend` of eCryptfs; see there for what each method promises."""
 
     name = "ecryptfs"
+    gives_session_keys = True
 
     def probe(self, account: Account) -> bool:
         """There is a key file; or a good copy of one, and the ciphertext that it is for."""
@@ -57,7 +58,7 @@ class EcryptfsBackend:
         """Ask the kernel."""
         return ecryptfs_mount.mounted(account, self.name)
 
-    def attach(self, account: Account, opened: OpenedHome) -> OpenRecord:
+    def attach(self, account: Account, opened: OpenedHome, _warn: Callable[[str], None]) -> OpenRecord:
         """Mount."""
         return ecryptfs_mount.attach(account, opened)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -35,6 +36,7 @@ def sshd(context: click.Context) -> None:
     """Keep authorized keys where sshd can read them while homes are locked."""
     with contextlib.suppress(OSError):
         unprotect_memory()
+    gc.disable()
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BLANK = b" \t"
-_BLANKS = (b" ", b"\t")
 _INNER_BLANKS = b"\r\v\f"
 _QUOTE = ord('"')
 _SHOWN = 40
@@ -127,8 +126,11 @@ def _parse_line(number: int, line: bytes) -> Key | None:
 
 def _words(text: bytes) -> tuple[bytes, bytes]:
     """The first word, and what follows it and the blanks after it."""
-    end = min(at if (at := text.find(blank)) >= 0 else len(text) for blank in _BLANKS)
-    return text[:end], text[end:].lstrip(_BLANK)
+    word, _, rest = text.partition(b" ")
+    if b"\t" in word:
+        word = word[: word.index(b"\t")]
+        rest = text[len(word) :]
+    return word, rest.lstrip(_BLANK)
 
 
 def _begins_key(text: bytes) -> bool:

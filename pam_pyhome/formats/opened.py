@@ -16,7 +16,7 @@ from pam_pyhome.record import Record
 WHAT = "opened home"
 _MAGIC = b"PYHOPEN"
 _VERSION = 1
-_KEYS_MAX = 16
+_KEYS_MAX = 64
 
 
 class Rewrite(Record):
@@ -49,7 +49,7 @@ def _fail(reason: str) -> FormatError:
 
 
 def emit_opened(opened: OpenedHome) -> bytes:
-    """Write an opened home. Raises FormatError for strings with a NUL and for more than 16 keys."""
+    """Write an opened home. Raises FormatError for strings with a NUL and for more than 64 keys."""
     if len(opened.keys) > _KEYS_MAX:
         raise _fail(f"{len(opened.keys)} keys")
     out = _MAGIC + bytes([_VERSION]) + pack_text(opened.user, _fail) + pack_text(opened.backend, _fail)

@@ -14,7 +14,10 @@ LEASE = "lease"
 OPEN = "open record"
 _LEASE_NAMES = ("pid", "start", "service", "tty", "rhost")
 _OPEN_NAMES = ("backend", "mountpoint", "dev", "source", "user")
+_OPEN_LISTS = ("key", "claim")
+_LEASE_LISTS: tuple[str, ...] = ()
 _DIGITS_MAX = 20
+_IDENTIFIER_DIGITS = 32
 
 
 class LeaseInfo(Record):
@@ -27,8 +30,19 @@ class LeaseInfo(Record):
     rhost: str
 
 
+class Claim(Record):
+    """The claim of `uid` on the key `identifier` (32 hexadecimal digits) of the file system mounted on `mountpoint`."""
+
+    uid: int
+    identifier: str
+    mountpoint: bytes
+
+
 class OpenRecord(Record):
-    """An open home: where it is mounted, the `device` (``major:minor``) it has there, the serials of its `keys`."""
+    """An open home: where it is mounted, the `device` (``major:minor``) it has there, the serials of its `keys`.
+
+    `claims` are what an fscrypt home has instead of a mount of its own, the home directory's first.
+    """
 
     user: str
     backend: str
@@ -36,6 +50,7 @@ class OpenRecord(Record):
     source: bytes
     device: str
     keys: tuple[int, ...]
+    claims: tuple[Claim, ...] = ()
 
 
 def emit_lease(lease: LeaseInfo) -> bytes:
@@ -47,7 +62,7 @@ def emit_lease(lease: LeaseInfo) -> bytes:
 
 def parse_lease(data: bytes) -> LeaseInfo:
     """Read a lease. Raises FormatError for missing, repeated and unknown names and for values of another form."""
-    fields = _parse(data, LEASE, _LEASE_NAMES, "")
+    fields = _parse(data, LEASE, _LEASE_NAMES, _LEASE_LISTS)
     pid, start = (_number(fields[name][0], LEASE) for name in ("pid", "start"))
     service, tty, rhost = (_decode(fields[name][0]) for name in ("service", "tty", "rhost"))
     return LeaseInfo(pid, start, service, tty, rhost)
@@ -63,12 +78,27 @@ def emit_open(record: OpenRecord) -> bytes:
         ("source", record.source),
         ("user", _encode(record.user, OPEN)),
     ]
-    return _emit(fields + [("key", _digits(serial, OPEN)) for serial in record.keys])
+    fields += [("key", _digits(serial, OPEN)) for serial in record.keys]
+    return _emit(fields + [("claim", _emit_claim(claim)) for claim in record.claims])
+
+
+def _emit_claim(claim: Claim) -> bytes:
+    value = b" ".join((_digits(claim.uid, OPEN), claim.identifier.encode("ascii", "replace"), claim.mountpoint))
+    _parse_claim(value)
+    return value
+
+
+def _parse_claim(value: bytes) -> Claim:
+    uid, _, rest = value.partition(b" ")
+    identifier, _, mountpoint = rest.partition(b" ")
+    if len(identifier) != _IDENTIFIER_DIGITS or identifier.strip(b"0123456789abcdef") or not mountpoint.startswith(b"/"):
+        raise FormatError(OPEN, "a claim is not one")
+    return Claim(_number(uid, OPEN), identifier.decode("ascii"), mountpoint)
 
 
 def parse_open(data: bytes) -> OpenRecord:
-    """Read the record of an open home; ``key`` may stand any number of times. Raises FormatError."""
-    fields = _parse(data, OPEN, _OPEN_NAMES, "key")
+    """Read the record of an open home; ``key`` and ``claim`` may stand any number of times. Raises FormatError."""
+    fields = _parse(data, OPEN, _OPEN_NAMES, _OPEN_LISTS)
     _check_device(fields["dev"][0])
     return OpenRecord(
         user=_decode(fields["user"][0]),
@@ -77,6 +107,7 @@ def parse_open(data: bytes) -> OpenRecord:
         source=fields["source"][0],
         device=fields["dev"][0].decode("ascii"),
         keys=tuple(_number(serial, OPEN) for serial in fields["key"]),
+        claims=tuple(map(_parse_claim, fields["claim"])),
     )
 
 
@@ -84,11 +115,11 @@ def _emit(fields: list[tuple[str, bytes]]) -> bytes:
     return b"".join(name.encode("ascii") + b"=" + to_octal(value) + b"\n" for name, value in fields)
 
 
-def _parse(data: bytes, what: str, once: tuple[str, ...], many: str) -> dict[str, list[bytes]]:
-    """All values by name: those in `once` stand exactly once, `many` as often as it likes."""
+def _parse(data: bytes, what: str, once: tuple[str, ...], many: tuple[str, ...]) -> dict[str, list[bytes]]:
+    """All values by name: those in `once` stand exactly once, those in `many` as often as they like."""
     if not data.endswith(b"\n"):
         raise FormatError(what, "the last line is not complete")
-    fields: dict[str, list[bytes]] = {name: [] for name in (*once, many) if name}
+    fields: dict[str, list[bytes]] = {name: [] for name in (*once, *many)}
     for line in data.split(b"\n")[:-1]:
         name, _, value = line.partition(b"=")
         values = fields.get(name.decode("ascii", "replace"))

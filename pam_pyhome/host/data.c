@@ -74,6 +74,17 @@ int data_get(pam_handle_t *pamh, const char *name, const void **value, size_t *s
 	return code == PAM_NO_MODULE_DATA ? PAM_SUCCESS : code;
 }
 
+/* Did the auth phase of this handle leave the keys of a home? */
+bool has_opened(const struct call *call)
+{
+	const void *value = NULL;
+	size_t size = 0;
+	char *name = data_name("opened", call->user);
+	bool found = name != NULL && data_get(call->pamh, name, &value, &size) == PAM_SUCCESS && value != NULL;
+	free(name);
+	return found;
+}
+
 void answer_remember(struct call *call, int code)
 {
 	char *name = data_name("auth", call->user);

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fscrypt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -61,9 +63,51 @@ static bool copies_exist(const struct passwd *pw)
 	return size > 0 && (size_t)size < sizeof path && strchr(pw->pw_name, '/') == NULL && lstat(path, &st) == 0;
 }
 
+/* Opens a directory with its owner's rights, and asks what the file system encrypts it with. -1: with nothing, or it is not to be had. */
+static int policy_open(const struct passwd *pw, const char *path, struct fscrypt_get_policy_ex_arg *policy)
+{
+	struct identity before;
+	if (!identity_enter(pw->pw_uid, pw->pw_gid, &before))
+		return -1;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+	identity_leave(&before);
+	memset(policy, 0, sizeof *policy);
+	policy->policy_size = sizeof policy->policy;
+	if (fd < 0 || ioctl(fd, FS_IOC_GET_ENCRYPTION_POLICY_EX, policy) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Whether the home directory itself is encrypted, by whatever tool. */
+static bool has_policy(const struct passwd *pw)
+{
+	struct fscrypt_get_policy_ex_arg policy;
+	int fd = pw->pw_dir[0] == '/' ? policy_open(pw, pw->pw_dir, &policy) : -1;
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* Such a home is open while the key of its policy is there. While files keep it from going altogether, the worker is to try again. */
+static enum home_state policy_state(const struct passwd *pw, const char *path)
+{
+	struct fscrypt_get_policy_ex_arg policy;
+	struct fscrypt_get_key_status_arg key = {.key_spec = {.type = FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER}};
+	int fd = policy_open(pw, path, &policy);
+	if (fd < 0)
+		return HOME_CLOSED;
+	memcpy(key.key_spec.u.identifier, policy.policy.v2.master_key_identifier, FSCRYPT_KEY_IDENTIFIER_SIZE);
+	bool known = policy.policy.version == FSCRYPT_POLICY_V2 && ioctl(fd, FS_IOC_GET_ENCRYPTION_KEY_STATUS, &key) == 0;
+	close(fd);
+	if (known && key.status == FSCRYPT_KEY_STATUS_INCOMPLETELY_REMOVED)
+		return HOME_UNSURE;
+	return known && key.status == FSCRYPT_KEY_STATUS_PRESENT ? HOME_OPEN : HOME_CLOSED;
+}
+
 bool home_exists(const struct passwd *pw)
 {
-	if (copies_exist(pw))
+	if (copies_exist(pw) || has_policy(pw))
 		return true;
 	if (pw->pw_dir[0] == '/' && wrapped_below(pw, "", pw->pw_dir))
 		return true;
@@ -113,27 +157,34 @@ static bool parse_device(const char *text, dev_t *device)
 	return strcmp(rebuilt, text) == 0;
 }
 
+struct record {
+	char *mountpoint;
+	dev_t device;
+	bool fscrypt; /* the home has no mount of its own */
+};
+
 /* Takes `mountpoint` and `dev` out of the record; each must be there once. The other lines are not the shim's business. */
-static bool parse_record(char *text, char **mountpoint, dev_t *device)
+static bool parse_record(char *text, struct record *record)
 {
 	bool has_device = false;
-	*mountpoint = NULL;
-	*device = 0;
+	*record = (struct record){0};
 	for (char *rest = text; rest != NULL && *rest != '\0';) {
 		char *line = strsep(&rest, "\n");
 		if (rest == NULL)
 			return false; /* the last line has no end: not a whole record */
 		if (strncmp(line, "mountpoint=", 11) == 0) {
-			if (*mountpoint != NULL || line[11] != '/' || !unescape(line + 11))
+			if (record->mountpoint != NULL || line[11] != '/' || !unescape(line + 11))
 				return false;
-			*mountpoint = line + 11;
+			record->mountpoint = line + 11;
 		} else if (strncmp(line, "dev=", 4) == 0) {
-			if (has_device || !parse_device(line + 4, device))
+			if (has_device || !parse_device(line + 4, &record->device))
 				return false;
 			has_device = true;
+		} else if (strcmp(line, "backend=fscrypt") == 0) {
+			record->fscrypt = true;
 		}
 	}
-	return *mountpoint != NULL && has_device;
+	return record->mountpoint != NULL && has_device;
 }
 
 static bool read_record(uid_t uid, char text[RECORD_MAX])
@@ -156,15 +207,17 @@ static bool read_record(uid_t uid, char text[RECORD_MAX])
 	return strlen(text) == (size_t)size;
 }
 
-/* Open by our record, and the recorded file system is really there. Unsure in a mount namespace that is not that of process 1. */
+/* Open by our record, and what it records is really there. Unsure in a mount namespace that is not that of process 1. */
 enum home_state home_state(const struct passwd *pw)
 {
-	char text[RECORD_MAX], *mountpoint;
-	dev_t device;
+	char text[RECORD_MAX];
+	struct record record;
 	struct stat st;
 	if (!mount_namespace_is_first())
 		return HOME_UNSURE;
-	if (!read_record(pw->pw_uid, text) || !parse_record(text, &mountpoint, &device))
+	if (!read_record(pw->pw_uid, text) || !parse_record(text, &record))
 		return HOME_CLOSED;
-	return lstat_as(pw, mountpoint, &st) && st.st_dev == device ? HOME_OPEN : HOME_CLOSED;
+	if (!lstat_as(pw, record.mountpoint, &st) || st.st_dev != record.device)
+		return HOME_CLOSED;
+	return record.fscrypt ? policy_state(pw, record.mountpoint) : HOME_OPEN;
 }

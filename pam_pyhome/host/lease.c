@@ -21,9 +21,7 @@
 #define NUMBER_MAX 100000u
 
 struct lease {
-	int fd;
-	dev_t dev; /* with `ino`: whether `fd` is still ours; a host may close descriptors that it does not know */
-	ino_t ino;
+	struct own_fd own;
 	uid_t uid;
 	char name[48];
 };
@@ -139,46 +137,36 @@ static void write_text(pam_handle_t *pamh, int fd)
 		pam_syslog(pamh, LOG_WARNING, "cannot write into the lease: %m, holding it all the same");
 }
 
-static bool still_ours(const struct lease *lease)
-{
-	struct stat st;
-	return fstat(lease->fd, &st) == 0 && st.st_dev == lease->dev && st.st_ino == lease->ino;
-}
-
 /* Also runs in forked copies of the process, so it only closes: the lock is gone when the last copy has closed. */
 static void lease_cleanup(pam_handle_t *pamh, void *data, int status)
 {
 	(void)pamh;
 	(void)status;
 	struct lease *lease = data;
-	if (lease != NULL && still_ours(lease))
-		close(lease->fd);
+	if (lease != NULL && own_fd_valid(&lease->own))
+		close(lease->own.fd);
 	free(lease);
 }
 
 /* Creates and locks the file; the gate is held by the caller. */
 static bool lease_create(int dir, struct lease *lease)
 {
-	lease->fd = -1;
-	for (unsigned int n = 0; lease->fd < 0 && n < NUMBER_MAX; n++) {
+	int fd = -1, locked;
+	for (unsigned int n = 0; fd < 0 && n < NUMBER_MAX; n++) {
 		snprintf(lease->name, sizeof lease->name, "lease.%ld.%u", (long)getpid(), n);
-		lease->fd = private_file(dir, lease->name, O_RDWR | O_CREAT | O_EXCL);
-		if (lease->fd < 0 && errno != EEXIST)
+		fd = private_file(dir, lease->name, O_RDWR | O_CREAT | O_EXCL);
+		if (fd < 0 && errno != EEXIST)
 			return false;
 	}
-	struct stat st;
-	if (lease->fd < 0 || (lease->fd = fd_move_high(lease->fd)) < 0)
+	fd = fd_move_high(fd);
+	if (fd < 0)
 		return false;
-	int locked;
-	while ((locked = flock(lease->fd, LOCK_EX)) < 0 && errno == EINTR)
+	while ((locked = flock(fd, LOCK_EX)) < 0 && errno == EINTR)
 		; /* somebody who tries whether it is held has it for an instant */
-	if (locked < 0 || fstat(lease->fd, &st) < 0) {
-		close(lease->fd);
-		return false;
-	}
-	lease->dev = st.st_dev;
-	lease->ino = st.st_ino;
-	return true;
+	if (locked == 0 && own_fd_keep(&lease->own, fd))
+		return true;
+	close(fd);
+	return false;
 }
 
 static bool lease_make(struct call *call, struct lease *lease)
@@ -188,7 +176,7 @@ static bool lease_make(struct call *call, struct lease *lease)
 	bool made = gate >= 0 && lease_create(dir, lease);
 	int saved = errno;
 	if (made)
-		write_text(call->pamh, lease->fd);
+		write_text(call->pamh, lease->own.fd);
 	if (gate >= 0)
 		close(gate);
 	if (dir >= 0)
@@ -206,7 +194,7 @@ void lease_take(struct call *call)
 	struct lease *lease = calloc(1, sizeof *lease);
 	if (key == NULL || lease == NULL)
 		goto failed;
-	if (pam_get_data(call->pamh, key, &held) == PAM_SUCCESS && held != NULL && still_ours(held))
+	if (pam_get_data(call->pamh, key, &held) == PAM_SUCCESS && held != NULL && own_fd_valid(&((const struct lease *)held)->own))
 		goto failed; /* opened twice in one handle: one lease is enough */
 	lease->uid = call->pw.pw_uid;
 	bool made = false;
@@ -219,7 +207,7 @@ void lease_take(struct call *call)
 	} else if (pam_set_data(call->pamh, key, lease, lease_cleanup) == PAM_SUCCESS) {
 		lease = NULL;
 	} else {
-		close(lease->fd);
+		close(lease->own.fd);
 	}
 failed:
 	free(lease);
@@ -231,12 +219,12 @@ static void lease_drop(const struct lease *lease)
 {
 	struct stat st;
 	int dir = run_dir_open(lease->uid, false);
-	if (dir >= 0 && fstatat(dir, lease->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == lease->dev && st.st_ino == lease->ino)
+	if (dir >= 0 && fstatat(dir, lease->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == lease->own.dev && st.st_ino == lease->own.ino)
 		unlinkat(dir, lease->name, 0);
 	if (dir >= 0)
 		close(dir);
-	if (still_ours(lease))
-		flock(lease->fd, LOCK_UN);
+	if (own_fd_valid(&lease->own))
+		flock(lease->own.fd, LOCK_UN);
 }
 
 void lease_release(struct call *call)

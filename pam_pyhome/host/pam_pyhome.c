@@ -90,17 +90,6 @@ static const char *uninteresting(struct call *call)
 	return call->pw.pw_uid < uid_min() ? "a system user" : NULL;
 }
 
-/* Did the auth phase of this handle leave the keys of a home? */
-static bool has_opened(const struct call *call)
-{
-	const void *value = NULL;
-	size_t size = 0;
-	char *name = data_name("opened", call->user);
-	bool found = name != NULL && data_get(call->pamh, name, &value, &size) == PAM_SUCCESS && value != NULL;
-	free(name);
-	return found;
-}
-
 static int open_session(struct call *call)
 {
 	lease_take(call);

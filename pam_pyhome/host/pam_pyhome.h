@@ -77,6 +77,17 @@ void identity_leave(const struct identity *before);
 bool home_exists(const struct passwd *pw);
 enum home_state home_state(const struct passwd *pw);
 
+/* descriptor.c */
+struct own_fd { /* a descriptor kept between the phases; a host may close what it does not know, and open something else there */
+	int fd;
+	dev_t dev;
+	ino_t ino;
+};
+int fd_copy_high(int fd);
+int fd_move_high(int fd);
+bool own_fd_keep(struct own_fd *own, int fd);
+bool own_fd_valid(const struct own_fd *own);
+
 /* lease.c */
 int run_dir_open(uid_t uid, bool create);
 void lease_take(struct call *call);
@@ -89,6 +100,7 @@ void secret_free(void *memory, size_t size);
 char *data_name(const char *what, const char *user);
 int data_set(pam_handle_t *pamh, const char *name, const void *value, size_t size);
 int data_get(pam_handle_t *pamh, const char *name, const void **value, size_t *size);
+bool has_opened(const struct call *call);
 void answer_remember(struct call *call, int code);
 int answer_recall(struct call *call, int otherwise);
 
@@ -115,7 +127,10 @@ int64_t now_ms(void);
 
 /* spawn.c */
 int worker_spawn(void);
-int fd_move_high(int fd);
+
+/* waiting.c */
+void worker_keep(struct call *call, int fd);
+int worker_recall(struct call *call);
 
 /* relay.c */
 bool worker_run(struct call *call, int *code);

@@ -281,7 +281,7 @@ class BusyLog:
         self._said, self._said_at = error.holders, now
         for holder in error.holders or ("no holder found",):
             syslog.syslog(
-                syslog.LOG_NOTICE, f"uid {self._uid}: {error.mountpoint} stays open while it is busy: {holder}"
+                syslog.LOG_NOTICE, f"uid {self._uid}: {error.mountpoint} {error.state} while it is busy: {holder}"
             )
 
     def next_delay(self) -> float:

@@ -88,7 +88,8 @@ static int do_fail_delay(struct call *call, struct frame *in)
 /* The worker's own: not other modules' data, and not what the shim keeps in another form. */
 static bool is_worker_data(const char *name)
 {
-	return strncmp(name, "pyhome.", 7) == 0 && strncmp(name, "pyhome.auth.", 12) != 0 && strncmp(name, "pyhome.lease.", 13) != 0;
+	return strncmp(name, "pyhome.", 7) == 0 && strncmp(name, "pyhome.auth.", 12) != 0 && strncmp(name, "pyhome.lease.", 13) != 0 &&
+	       strncmp(name, "pyhome.worker.", 14) != 0;
 }
 
 static int do_set_data(struct call *call, struct frame *in)
@@ -221,18 +222,40 @@ static bool exchange(struct call *call, int fd, struct frame *in, struct frame *
 	return false;
 }
 
-/* Runs one worker for this call. False: it died, was late, or spoke nonsense; closing the socket tells it that nobody listens. */
-bool worker_run(struct call *call, int *code)
+/* With a worker that waits since auth, if there is one: it has done its part if it replies, and otherwise nothing is lost. */
+static bool ask_waiting(struct call *call, struct frame *in, struct frame *out, int *code)
 {
-	struct frame in = {.start = secret_new(BUFFER)}, out = {.start = secret_new(BUFFER)};
-	int fd = in.start != NULL && out.start != NULL ? worker_spawn() : -1;
-	bool replied = fd >= 0 && exchange(call, fd, &in, &out, code);
+	int fd = worker_recall(call);
+	if (fd < 0)
+		return false;
+	bool replied = exchange(call, fd, in, out, code);
+	close(fd);
+	return replied;
+}
+
+/* False: it died, was late, or spoke nonsense; closing the socket tells it that nobody listens. */
+static bool ask_new(struct call *call, struct frame *in, struct frame *out, int *code)
+{
+	int fd = worker_spawn();
+	bool replied = fd >= 0 && exchange(call, fd, in, out, code);
 	if (fd < 0)
 		pam_syslog(call->pamh, LOG_ERR, "cannot start the worker for %s: %m", call->user);
 	else if (!replied)
 		pam_syslog(call->pamh, LOG_ERR, "the worker for %s gave no valid reply", call->user);
-	if (fd >= 0)
+	if (replied && call->phase == PHASE_AUTH && has_opened(call))
+		worker_keep(call, fd);
+	else if (fd >= 0)
 		close(fd);
+	return replied;
+}
+
+/* Runs this call in a worker. False: it has no answer. */
+bool worker_run(struct call *call, int *code)
+{
+	struct frame in = {.start = secret_new(BUFFER)}, out = {.start = secret_new(BUFFER)};
+	bool replied = false;
+	if (in.start != NULL && out.start != NULL)
+		replied = (call->phase == PHASE_OPEN && ask_waiting(call, &in, &out, code)) || ask_new(call, &in, &out, code);
 	secret_free(in.start, BUFFER);
 	secret_free(out.start, BUFFER);
 	return replied;

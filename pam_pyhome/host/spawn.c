@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #define SIGNALS 64
-#define FIRST_FREE 10 /* out of the way of 0-2, which the host may have closed, and of 3 */
 
 #ifdef SYS_setresuid32
 #define CALL_SETRESUID SYS_setresuid32
@@ -25,18 +24,6 @@
 #define CALL_SETRESGID SYS_setresgid
 #define CALL_SETGROUPS SYS_setgroups
 #endif
-
-/* Moves a descriptor to 10 or above, close-on-exec. -1: it could not be moved and is closed. */
-int fd_move_high(int fd)
-{
-	if (fd < 0 || fd >= FIRST_FREE)
-		return fd;
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE);
-	int saved = errno;
-	close(fd);
-	errno = saved;
-	return high;
-}
 
 /* Like fork(), but the end of the child sends no SIGCHLD and is invisible to a plain waitpid(-1). No atfork handlers run. */
 static pid_t silent_fork(void)

@@ -1,4 +1,8 @@
-"""The worker: one phase of one PAM transaction, run as root in a process of its own, answered with one reply frame."""
+"""The worker: phases of one PAM transaction, run as root in a process of its own, each answered with one reply frame.
+
+It runs one phase and ends. Only after authentication does it wait, for as long as the shim keeps its end of the socket open and
+no longer than a minute, because a session that follows then finds Python running.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 SOCKET = 3
 SECONDS = 120
+WAITING_SECONDS = 60
 
 _PHASES: dict[int, Phase] = {
     wire.PHASE_AUTHENTICATE: module.pam_sm_authenticate,
@@ -36,23 +41,36 @@ def main() -> None:
     syslog.openlog("pam_pyhome", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     try:
         protect_memory()
-        _run()
+        if _run(_receive()) == wire.PHASE_AUTHENTICATE:
+            _wait_for_session()
     except BaseException as error:  # noqa: BLE001 - the one place where everything is caught: a traceback helps nobody at a login
         _log_crash(error)
     # Nothing is left to be cleaned up, and the interpreter would take milliseconds over it while a person waits.
     os._exit(0)
 
 
-def _run() -> None:
-    """Read START, run the phase, send REPLY."""
-    kind, body = _receive()
+def _run(frame: tuple[int, bytes]) -> int:
+    """Run the phase that START asks for and send REPLY; the phase."""
+    kind, body = frame
     if kind != wire.START:
-        raise WireError(f"the first frame is of kind {kind}")
+        raise WireError(f"a frame of kind {kind} where a phase should start")
     start = wire.parse_start(body)
     account = Account(start.user, start.uid, start.gid, start.home)
     handle = Handle(account, start.service, start.pid, _exchange)
     code = _PHASES[start.phase](handle, start.flags, start.tokens)
     _send(wire.emit_reply(code))
+    return start.phase
+
+
+def _wait_for_session() -> None:
+    """Run one more phase if the shim asks for it. Usually it soon closes its end: there was nothing to open."""
+    alarm(WAITING_SECONDS)
+    from pam_pyhome.policy import sessions  # noqa: F401, PLC0415 - the PAM process has its own work to do meanwhile
+
+    beginning = os.read(SOCKET, wire.HEADER_SIZE)
+    if beginning:
+        alarm(SECONDS)
+        _run(_receive(beginning))
 
 
 def _exchange(frame: bytes) -> tuple[int, bytes]:
@@ -73,15 +91,14 @@ def _send(frame: bytes) -> None:
         view = view[os.write(SOCKET, view) :]
 
 
-def _receive() -> tuple[int, bytes]:
-    """Kind and body of the next frame."""
-    kind, size = wire.parse_header(_read(wire.HEADER_SIZE))
+def _receive(beginning: bytes = b"") -> tuple[int, bytes]:
+    """Kind and body of the next frame, of whose header `beginning` has been read already."""
+    kind, size = wire.parse_header(_read(wire.HEADER_SIZE, beginning))
     return kind, _read(size)
 
 
-def _read(size: int) -> bytes:
-    """Exactly `size` bytes. WireError if the shim has gone."""
-    content = b""
+def _read(size: int, content: bytes = b"") -> bytes:
+    """`content` and what follows it, `size` bytes in all. WireError if the shim has gone."""
     while len(content) < size:
         chunk = os.read(SOCKET, size - len(content))
         if not chunk:

@@ -21,7 +21,8 @@ _POLL_SECONDS = 0.02
 def open_directory(name: str, *, within: int | None = None, owners: tuple[int, ...], shared: bool = False) -> int:
     """Descriptor of directory `name`, which must not be a link, and must belong to one of `owners` and not be world-writable.
 
-    `shared`: it may be world-writable, as what is in it is looked at by itself. OSError if it cannot be opened, UnsafeFileError if it must not be believed.
+    `shared`: it may be world-writable, because what is in it is looked at by itself. OSError if it cannot be opened,
+    UnsafeFileError if it must not be believed.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, dir_fd=within)

@@ -24,12 +24,19 @@ _STATX_DEVICE_OFFSET = 136
 
 def holders(major: int, minor: int) -> tuple[str, ...]:
     """One line for each process (at most 20) that holds the device: `pid 42 (vim, uid 1000): cwd /home/ada`."""
+    return holders_below(major, minor, "")
+
+
+def holders_below(major: int, minor: int, directory: str) -> tuple[str, ...]:
+    """The same for what of the device has a path, as the kernel shows it, in `directory`; "" is everywhere."""
     device = os.makedev(major, minor)
+    prefix = directory.rstrip("/") + "/" if directory else ""
     found: list[str] = []
     for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
-        use = next(_uses(f"/proc/{name}", device, f"{major:02x}:{minor:02x}"), None)
+        uses = _uses(f"/proc/{name}", device, f"{major:02x}:{minor:02x}")
+        use = next((f"{how} {path}" for how, path in uses if f"{path}/".startswith(prefix)), None)
         if use is not None:
-            found.append(f"pid {name} ({_describe(name)}): {use}")
+            found.append(f"pid {name} ({_describe(name)}): {_printable(use)}")
         if len(found) == _MOST:
             break
     return tuple(found)
@@ -45,7 +52,7 @@ def _describe(pid: str) -> str:
         return "gone"
 
 
-def _uses(process: str, device: int, mapped_device: str) -> Iterator[str]:
+def _uses(process: str, device: int, mapped_device: str) -> Iterator[tuple[str, str]]:
     """How a process uses the device: `cwd`, `root`, `exe`, `fd N` or `mapping`, with the path."""
     try:
         files = [f"fd/{number}" for number in os.listdir(f"{process}/fd")]
@@ -56,7 +63,7 @@ def _uses(process: str, device: int, mapped_device: str) -> Iterator[str]:
     for link in links:
         try:
             if _device(f"{process}/{link}") == device:
-                yield f"{link.replace('/', ' ')} {_printable(os.readlink(f'{process}/{link}'))}"
+                yield link.replace("/", " "), os.readlink(f"{process}/{link}")
         except OSError:
             continue
     yield from _mappings(process, mapped_device)
@@ -71,14 +78,14 @@ def _device(path: str) -> int:
     return os.makedev(*_STATX_DEVICE.unpack_from(buffer, _STATX_DEVICE_OFFSET))
 
 
-def _mappings(process: str, device: str) -> Iterator[str]:
+def _mappings(process: str, device: str) -> Iterator[tuple[str, str]]:
     """Files of the device that the process has mapped into memory."""
     try:
         with open(f"{process}/maps", encoding="utf-8", errors="replace") as file:
             for line in file:
                 fields = line.split(None, 5)
                 if len(fields) == 6 and fields[3] == device:
-                    yield f"mapping {_printable(fields[5].strip())}"
+                    yield "mapping", fields[5].strip()
     except OSError:
         return
 

@@ -105,8 +105,9 @@ def _open_verified(pamh: Handle, backend: Backend, password: bytes, *, broken: i
 def unlock_over_ssh(pamh: Handle) -> int:
     """Ask for what opens the home, on a connection that has passed a public key, as the shim has seen.
 
-    PAM_SUCCESS for a home that is open or opened now; PAM_AUTH_ERR for a wrong answer, so that sshd asks again. Where nothing can
-    be opened, PAM_IGNORE leaves the connection to the next rule.
+    PAM_SUCCESS for a home that is open or opened now. PAM_AUTH_ERR for an answer that does not open it: the next rule finds it as
+    the password, in case it is the login password and only the home has another; if not, sshd asks again. Where nothing can be
+    opened, PAM_IGNORE leaves the connection to the next rule.
     """
     backend = registry.find(pamh.account)
     if backend is None or backend.mounted(pamh.account) is not None:
@@ -114,7 +115,11 @@ def unlock_over_ssh(pamh: Handle) -> int:
     own = backend.wishes(pamh.account).own_passphrase
     prompt = messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT
     answer = pamh.ask(prompt, explanation=messages.ask_to_unlock(pamh.account.name))
-    return pamh.PAM_IGNORE if answer is None else _open_verified(pamh, backend, answer, broken=pamh.PAM_IGNORE)
+    if answer is None:
+        return pamh.PAM_IGNORE
+    if not own:
+        pamh.authtok = answer
+    return _open_verified(pamh, backend, answer, broken=pamh.PAM_IGNORE)
 
 
 def _password_to_verify(pamh: Handle, *, own: bool) -> bytes | None:

@@ -25,6 +25,11 @@ def damaged(user: str) -> str:
     return f"The key file of {user}'s encrypted home is damaged, so the home stays locked; ask the administrator to restore it."
 
 
+def old_policy(user: str) -> str:
+    """The home is one that only pam_fscrypt opens; where it is there too, it does so after this."""
+    return f"The encrypted home of {user} has an fscrypt policy of version 1, which pyhome leaves to pam_fscrypt."
+
+
 def ask_old(user: str) -> str:
     """Before the prompt for the old password, after a reset."""
     return (

@@ -65,13 +65,13 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
         _say_locked(pamh, backend)
         return False
     try:
-        record = backend.attach(pamh.account, opened)
+        record = backend.attach(pamh.account, opened, pamh.log_warning)
     except (PyhomeError, OSError) as error:
         pamh.log_error(f"the home was not mounted: {error}")
         pamh.tell(messages.not_opened(pamh.account.name))
         return False
     pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
-    _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice))
+    _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ())
     _settle_files(pamh, backend, opened)
     return True
 
@@ -81,7 +81,9 @@ def _record(pamh: Handle, state: UserState, record: OpenRecord, keys: tuple[int,
     earlier = state.read_record()
     if earlier is not None:
         locking.drop_keys(pamh.account.uid, earlier)
-    state.write_record(OpenRecord(record.user, record.backend, record.mountpoint, record.source, record.device, keys))
+    state.write_record(
+        OpenRecord(record.user, record.backend, record.mountpoint, record.source, record.device, keys, record.claims)
+    )
 
 
 def _give_keys(pamh: Handle, opened: OpenedHome, choice: str) -> tuple[int, ...]:
@@ -144,7 +146,7 @@ def close_home(pamh: Handle) -> int:
     try:
         outcome = locking.lock_if_unused(account.uid, lambda _name: account)
     except HomeBusyError as error:
-        pamh.log_notice(f"the home stays open while it is busy: {'; '.join(error.holders) or 'no holder found'}")
+        pamh.log_notice(f"the home {error.state} while it is busy: {'; '.join(error.holders) or 'no holder found'}")
         _watch(pamh)
     else:
         if outcome == locking.LOCKED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pam_pyhome.errors import FormatError
+from pam_pyhome.errors import FormatError, OldPolicyError
 from pam_pyhome.policy import messages
 
 TYPE_CHECKING = False
@@ -28,4 +28,10 @@ def report(pamh: Handle, error: Exception) -> None:
     pamh.log_error(f"the home is not usable: {error}")
     if not was_told(pamh):
         user = pamh.account.name
-        tell(pamh, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user))
+        tell(pamh, _sentence(user, error))
+
+
+def _sentence(user: str, error: Exception) -> str:
+    if isinstance(error, OldPolicyError):
+        return messages.old_policy(user)
+    return messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user)

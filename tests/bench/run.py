@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.cases import PASSWORD, STACKS, case, order
+from tests.bench.layout import bench_layout
 from tests.bench.report import compare, heading
+from tests.bench.stub import bench_stub
 from tests.pam.harness import ENVIRONMENT, MODULES, REPOSITORY, Build, Machine
 
 PASSPHRASE = "0123456789abcdef0123456789abcdef"
@@ -102,7 +104,7 @@ def bench_memory(machine: Machine) -> None:
 
 
 def main() -> None:
-    """Both parts."""
+    """All parts."""
     with tempfile.TemporaryDirectory() as base:
         build = Build(Path(base), sanitized=False)
         with Machine(Path(base), build) as machine:
@@ -110,6 +112,8 @@ def main() -> None:
             furnish(machine)
             bench_here(machine)
             bench_memory(machine)
+    bench_stub()
+    bench_layout()
     if "--here" not in sys.argv:
         from tests.bench.virtual import bench_virtual  # noqa: PLC0415 - the first part must not need what the second needs
 

@@ -46,6 +46,7 @@ class Talk:
                 code = self._serve(ours)
             except (ConnectionError, EOFError):
                 code = None
+            ours.close()  # after an authentication the worker waits for a session, until it is told that there is none
             process.wait(timeout=30)
         return code
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from tests.login.homes import kill, wrap
+from tests.login.homes import crypt, kill, wrap
 from tests.pam.harness import MODULES, REPOSITORY, Build, Machine, eventually
 from tests.sshd.harness import ADA, SshdMachine
 
@@ -66,6 +66,14 @@ class FullMachine(SshdMachine):
         """The system log, with what is on its way to it."""
         time.sleep(0.3)
         return super().log()
+
+    def set_password(self, user: str, password: str) -> None:
+        """The login password."""
+        path = self.path("/etc/shadow")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        hashed = crypt(password.encode())
+        changed = [f"{user}:{hashed}:19000:0:99999:7:::" if line.startswith(f"{user}:") else line for line in lines]
+        path.write_text("\n".join([*changed, ""]), encoding="utf-8")
 
     def record_home(self) -> None:
         """Put ada's home on record as open."""

@@ -13,6 +13,7 @@ from tests.pam.harness import ENVIRONMENT, REPOSITORY
 from tests.sshd.harness import DROP_IN, LAYOUT, PYHOME, STATE
 
 if TYPE_CHECKING:
+    from tests.sshd.full import FullMachine
     from tests.sshd.harness import SshdMachine
 
 
@@ -47,6 +48,24 @@ def test_revert_leaves_no_trace(machine: SshdMachine) -> None:
     machine.pyhome("apply", "--yes")
     machine.pyhome("revert", "--yes")
     assert machine.etc() == before
+
+
+# What the packages do before their files go, up to what does not concern sshd.
+PACKAGING = REPOSITORY / "packaging"
+REMOVALS = {
+    "debian": f"(sed '/pam-auth-update/,$d' {PACKAGING}/debian/pyhome.prerm; echo fi) > /root/prerm; sh -e /root/prerm remove",
+    "arch": f". {PACKAGING}/arch/pyhome.install; pre_remove",
+}
+
+
+@pytest.mark.parametrize("package", REMOVALS)
+def test_removing_the_package_takes_it_back(full: FullMachine, package: str) -> None:
+    furnish(full)
+    before = full.etc()
+    full.pyhome("apply", "--yes", "--unlock-at-login")
+    assert full.etc() != before
+    full.run(["/bin/bash", "-c", REMOVALS[package]])
+    assert full.etc() == before
 
 
 def killed(machine: SshdMachine, step: int, *arguments: str) -> str:

@@ -84,6 +84,19 @@ def test_a_command_on_a_terminal(asking: Place) -> None:
     assert ended(terminal) == 3
 
 
+def test_tmux_and_what_runs_in_it_is_in_the_home(asking: Place) -> None:
+    asking.sshd()
+    terminal = asking.ssh_terminal("ada")
+    terminal.expect_exact(PROMPT)
+    terminal.sendline(RIGHT)
+    terminal.expect(r"\$ ")
+    facts = 'echo "<$0|$PWD|$SHELL|$GREETING>" > facts; tmux -L t wait-for -S written'
+    terminal.sendline(f"tmux -L t -f /dev/null new-session -d; tmux -L t send-keys '{facts}' Enter; tmux -L t wait-for written")
+    terminal.sendline("cat facts; tmux -L t kill-server; exit 3")
+    terminal.expect_exact("<-bash|/home/ada|/bin/bash|from the profile>")
+    assert ended(terminal) == 3
+
+
 def test_three_wrong_answers_end_it(asking: Place) -> None:
     terminal = ask(asking)
     for _ in range(2):

@@ -29,9 +29,10 @@ SUITES = ("trixie", "bookworm")
 KEEP_OLD = 1
 
 PACKAGES = (
-    "adduser", "at", "cron", "dbus", "dbus-user-session", "dmsetup", "e2fsprogs", "ecryptfs-utils", "iproute2", "keyutils",
-    "kmod", "libpam-systemd", "linux-image-amd64", "login", "lsof", "openssh-client", "openssh-server", "pamtester", "passwd",
-    "procps", "python3", "python3-click", "python3-keyutils", "rsync", "strace", "sudo", "systemd-sysv", "udev", "util-linux",
+    "adduser", "at", "cron", "dbus", "dbus-user-session", "dmsetup", "e2fsprogs", "ecryptfs-utils", "fscrypt", "iproute2",
+    "keyutils", "kmod", "libargon2-1", "libpam-systemd", "linux-image-amd64", "login", "lsof", "openssh-client",
+    "openssh-server", "pamtester", "passwd", "procps", "python3", "python3-click", "python3-keyutils", "rsync",
+    "strace", "sudo", "systemd-sysv", "udev", "util-linux",
 )  # fmt: skip
 
 #: Units that only cost time in a machine that lives for minutes.

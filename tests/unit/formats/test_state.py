@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_pyhome.errors import FormatError
-from pam_pyhome.formats.state import LeaseInfo, OpenRecord, emit_lease, emit_open, parse_lease, parse_open
+from pam_pyhome.formats.state import Claim, LeaseInfo, OpenRecord, emit_lease, emit_open, parse_lease, parse_open
 
 LEASE = LeaseInfo(4711, 123456, "sshd", "ssh", "203.0.113.7")
 OPEN = OpenRecord("ada", "ecryptfs", b"/home/ada", b"/home/.ecryptfs/ada/.Private", "0:44", (5, 6))
@@ -22,6 +22,10 @@ records = st.builds(
     st.binary(max_size=30),
     st.tuples(numbers, numbers).map(lambda pair: f"{pair[0]}:{pair[1]}"),
     st.lists(st.integers(0, 2**31), max_size=3).map(tuple),
+    st.lists(
+        st.builds(Claim, numbers, st.text("0123456789abcdef", min_size=32, max_size=32), st.binary(max_size=20).map(b"/".__add__)),
+        max_size=3,
+    ).map(tuple),
 )
 
 
@@ -35,6 +39,23 @@ def test_an_open_record_as_people_read_it() -> None:
     text = b"backend=ecryptfs\nmountpoint=/home/ada\ndev=0:44\nsource=/home/.ecryptfs/ada/.Private\nuser=ada\nkey=5\nkey=6\n"
     assert emit_open(OPEN) == text
     assert parse_open(text) == OPEN
+
+
+def test_claims_as_people_read_them() -> None:
+    claims = (Claim(61001, "0123456789abcdef" * 2, b"/home"), Claim(61001, "f" * 32, b"/with space\n"))
+    record = OpenRecord("ada", "fscrypt", b"/home/ada", b"/home", "7:0", (), claims)
+    text = emit_open(record)
+    assert text.endswith(b"claim=61001 0123456789abcdef0123456789abcdef /home\nclaim=61001 " + b"f" * 32 + b" /with space\\012\n")
+    assert parse_open(text) == record
+
+
+@pytest.mark.parametrize(
+    "claim",
+    ["", "1", "1 ff /", f"x {'f' * 32} /", f"1 {'F' * 32} /", f"1 {'f' * 32} ", f"1 {'f' * 32} x", f"01 {'f' * 32} /"],
+)
+def test_what_is_no_claim(claim: str) -> None:
+    with pytest.raises(FormatError):
+        parse_open(emit_open(OPEN) + f"claim={claim}\n".encode())
 
 
 def test_a_forged_line_stays_a_value() -> None:

@@ -115,18 +115,39 @@ def test_files_in_homes_that_depend_on_the_user_need_a_question_and_others_a_ref
         common_home_files(key_files(parse("Match User ada Address 10.0.0.0/8\nAuthorizedKeysFile .ssh/inside\n")))
 
 
+def methods(text: str) -> str:
+    return config.unlock_after_key(parse(text), ()).methods
+
+
 def test_unlocking_at_login_leaves_what_needs_no_key() -> None:
-    methods = config.UNLOCK_METHODS
-    assert config.unlock_methods(parse("UsePAM yes\nChallengeResponseAuthentication no\n")) == f"{methods} password"
-    no_password = parse("UsePAM yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n")
-    assert config.unlock_methods(no_password) == methods
-    assert config.unlock_methods(parse("UsePAM yes\n")) == f"{methods} password keyboard-interactive:pam"
+    usual = config.UNLOCK_METHODS
+    assert methods("UsePAM yes\nChallengeResponseAuthentication no\n") == f"{usual} password"
+    assert methods("UsePAM yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n") == usual
+    assert methods("UsePAM yes\n") == f"{usual} password keyboard-interactive:pam"
 
 
-@pytest.mark.parametrize("text", ["UsePAM no\n", "", "UsePAM yes\nAuthenticationMethods publickey,password\n"])
+def test_unlocking_at_login_keeps_exceptions_and_spares_root() -> None:
+    text = "UsePAM yes\nMatch Group robots\n  AuthenticationMethods publickey\nMatch User x\n  KbdInteractiveAuthentication yes\n"
+    unlock = config.unlock_after_key(parse(text), ["root", "toor"])
+    written = drop_in(Wanted(IN_DIRECTORY, tuple(key_files(parse(text))), unlock))
+    assert written.index("Match Group robots\n    AuthenticationMethods publickey\n") < written.index("Match User root,toor\n")
+    others = "password keyboard-interactive:pam"
+    assert written.endswith(f"Match User root,toor\n    AuthenticationMethods publickey {others}\n")
+    assert written.index("AuthenticationMethods publickey,keyboard") < written.index("Match")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UsePAM no\n",
+        "",
+        "UsePAM yes\nAuthenticationMethods publickey,password\n",
+        "UsePAM yes\nMatch User git\n  ChallengeResponseAuthentication no\n",
+    ],
+)
 def test_unlocking_at_login_is_refused_where_it_would_not_work(text: str) -> None:
     with pytest.raises(SshdError):
-        config.unlock_methods(parse(text))
+        methods(text)
 
 
 @given(st.text())

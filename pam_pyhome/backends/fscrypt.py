@@ -1,0 +1,99 @@
+"""Homes that the file system encrypts, as google/fscrypt makes them: `fscrypt encrypt /home/USER --source=pam_passphrase`.
+
+What reads metadata and derives keys is imported only where that is needed: whether a home is encrypted at all is one question
+to the kernel, and a phase that locks starts sooner without the rest.
+"""
+
+from __future__ import annotations
+
+from pam_pyhome.backends.base import Wishes
+from pam_pyhome.errors import PyhomeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pam_pyhome.backends.base import Account
+    from pam_pyhome.formats.opened import OpenedHome, Rewrite
+    from pam_pyhome.formats.state import OpenRecord
+
+
+class FscryptBackend:
+    """The `Backend` of fscrypt; see there for what each method promises."""
+
+    name = "fscrypt"
+    gives_session_keys = False
+
+    def probe(self, account: Account) -> bool:
+        """The home directory has a policy, and a passphrase of the account's opens it, or its metadata is too damaged to tell."""
+        from pam_pyhome.backends import fscrypt_unlock
+
+        try:
+            return fscrypt_unlock.kernel_policy(account) is not None and fscrypt_unlock.find_home(account) is not None
+        except PyhomeError:
+            return True
+        except OSError:
+            return False
+
+    def wishes(self, account: Account) -> Wishes:
+        """Always opened and locked; the passphrase is the home's own where no login protector is in its policy."""
+        from pam_pyhome.backends import fscrypt_unlock
+
+        try:
+            home = fscrypt_unlock.find_home(account)
+        except PyhomeError:
+            home = None
+        return Wishes(
+            open_at_login=True,
+            lock_at_logout=True,
+            own_passphrase=home is not None and not home.follows_login,
+        )
+
+    def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
+        """Derive, unwrap, verify against the names of the keys."""
+        from pam_pyhome.backends import fscrypt_unlock
+
+        return fscrypt_unlock.unlock(account, password, exact=exact, rewrap=rewrap, backend=self.name)
+
+    def mounted(self, account: Account) -> OpenRecord | None:
+        """Ask the kernel."""
+        from pam_pyhome.backends import fscrypt_keys
+
+        return fscrypt_keys.mounted(account, self.name)
+
+    def attach(self, account: Account, opened: OpenedHome, warn: Callable[[str], None]) -> OpenRecord:
+        """Give the keys to the file systems."""
+        from pam_pyhome.backends import fscrypt_keys
+
+        keys = tuple((*label.partition(" ")[::2], key) for label, key in opened.keys)
+        return fscrypt_keys.attach(account, keys, self.name, warn)
+
+    def detach(self, record: OpenRecord) -> None:
+        """Take them back."""
+        from pam_pyhome.backends import fscrypt_keys
+
+        fscrypt_keys.detach(record)
+
+    def rewrite(self, account: Account, change: Rewrite) -> bool:
+        """Replace the login protector; what was there is kept where only root can reach it."""
+        from pam_pyhome.backends import fscrypt_change
+
+        return fscrypt_change.rewrite(account, change)
+
+    def remember(self, account: Account, opened: OpenedHome) -> None:
+        """Keep the home's policy and protector, or mend them."""
+        from pam_pyhome.backends import fscrypt_change
+
+        fscrypt_change.remember(account)
+
+    def reserve(self, account: Account, old: bytes) -> None:
+        """Room for the protector's successor; and the copy of the present one is made already."""
+        from pam_pyhome.backends import fscrypt_change
+
+        fscrypt_change.reserve(account, old)
+
+    def change_password(self, account: Account, old: bytes, new: bytes) -> None:
+        """Wrap the same protector key with the new password."""
+        from pam_pyhome.backends import fscrypt_change
+
+        fscrypt_change.change_password(account, old, new)

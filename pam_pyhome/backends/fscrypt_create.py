@@ -1,0 +1,213 @@
+"""Making an fscrypt home: on an empty directory, for the login password, so that `fscrypt` and `pam_fscrypt` take it for their own.
+
+Root calls this. What it makes is undone if a later step fails.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pam_pyhome.backends import fscrypt_store as store
+from pam_pyhome.backends.fscrypt import FscryptBackend
+from pam_pyhome.backends.fscrypt_derive import wrapping_key
+from pam_pyhome.backends.fscrypt_keys import attach
+from pam_pyhome.errors import FormatError, PyhomeError, StorageError, UnsafeFileError
+from pam_pyhome.formats import fscrypt_key as key
+from pam_pyhome.formats import fscrypt_meta as meta
+from pam_pyhome.formats.fscrypt_conf import Link, emit_link
+from pam_pyhome.kernel import files, fscrypt
+from pam_pyhome.kernel.cipher import aes256_ctr
+from pam_pyhome.kernel.process import rights_of
+from pam_pyhome.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pam_pyhome.backends.base import Account
+    from pam_pyhome.formats.state import OpenRecord
+
+    Undo = list[Callable[[], None]]
+
+PADDING = 32
+BY_UUID = "/dev/disk/by-uuid"
+
+
+class Created(Record):
+    """A home that was made, and is open: the names of its policy and of the login protector, and what locks it again."""
+
+    policy: str
+    protector: str
+    record: OpenRecord
+
+
+class _Secret(Record):
+    """A protector: its name, where its file is, its key."""
+
+    descriptor: str
+    mount: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Never the key."""
+        return f"_Secret({self.descriptor})"
+
+
+def missing(path: str) -> str | None:
+    """What keeps the directory at `path` from being encrypted, in words; None if nothing does. The cipher shows only in use."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = fscrypt.support(directory)
+        if found is None and os.listdir(directory):
+            return "the directory is not empty"
+        return found
+    finally:
+        os.close(directory)
+
+
+def create(account: Account, password: bytes, costs: meta.Costs, recovery: bytes | None = None) -> Created:
+    """Encrypt the account's empty home directory for its login `password`, and for the passphrase `recovery` if there is one.
+
+    A login protector that the user has already is used, if the password opens it. StorageError, with the reason, if the directory
+    or its file system cannot be encrypted; WrongPassphraseError if the present login protector has another password.
+    """
+    undo: Undo = []
+    try:
+        return _create(account, password, costs, recovery, undo)
+    except (OSError, PyhomeError) as error:
+        for step in reversed(undo):
+            try:
+                step()
+            except (OSError, PyhomeError):
+                continue
+        if isinstance(error, OSError):
+            raise StorageError(f"encrypting {account.home}", fscrypt.reason(error)) from error
+        raise
+
+
+def _create(account: Account, password: bytes, costs: meta.Costs, recovery: bytes | None, undo: Undo) -> Created:
+    trouble = missing(account.home)
+    if trouble is not None:
+        raise StorageError(f"encrypting {account.home}", trouble)
+    mount = store.main_mount(account.home)
+    for place in dict.fromkeys((store.ROOT, mount)):
+        set_up(place)
+    login = _login_protector(account, password, costs, undo)
+    if mount != store.ROOT:
+        link = emit_link(Link(_uuid_of(store.ROOT), store.ROOT))
+        _write(account, mount, store.PROTECTORS, f"{login.descriptor}.link", link, undo)
+    protectors = [login]
+    if recovery is not None:
+        name = f"Recovery passphrase for {account.name}"
+        protectors.append(_new_protector(account, mount, meta.CUSTOM, name, recovery, costs, undo))
+    policy_key = os.urandom(meta.POLICY_KEY_SIZE)
+    identifier = _new_policy(account, mount, policy_key, protectors, undo)
+    return Created(identifier, login.descriptor, _apply(account, mount, identifier, policy_key, undo))
+
+
+def set_up(mount: str) -> None:
+    """Make the metadata directories of a file system, as `fscrypt setup` does for root alone; nothing if they are there."""
+    os.makedirs(f"{mount}/{store.METADATA}", mode=0o755, exist_ok=True)
+    for kind in (store.POLICIES, store.PROTECTORS):
+        path = f"{mount}/{store.METADATA}/{kind}"
+        if not os.path.isdir(path):
+            os.mkdir(path, 0o755)
+            os.chmod(path, 0o755)
+    os.chmod(f"{mount}/{store.METADATA}", 0o755)
+
+
+def _login_protector(account: Account, password: bytes, costs: meta.Costs, undo: Undo) -> _Secret:
+    """The user's login protector, opened; a new one if there is none. A user has one at most."""
+    directory = store.open_metadata(store.ROOT, store.PROTECTORS, (0,))
+    try:
+        names = [name for name in os.listdir(directory) if meta.is_hex(name, meta.DESCRIPTOR_DIGITS)]
+    finally:
+        os.close(directory)
+    for name in names:
+        try:
+            protector = meta.parse_protector(store.read(account, store.ROOT, store.PROTECTORS, name), name)
+        except (OSError, UnsafeFileError, FormatError):
+            continue  # somebody else's
+        if protector.source == meta.LOGIN and protector.uid == account.uid and protector.costs is not None:
+            wrapping = wrapping_key(account.uid, password, protector.salt, protector.costs)
+            return _Secret(name, store.ROOT, key.unwrap(wrapping, protector.wrapped, aes256_ctr))
+    return _new_protector(account, store.ROOT, meta.LOGIN, "", password, costs, undo)
+
+
+def _new_protector(
+    account: Account, mount: str, source: int, name: str, passphrase: bytes, costs: meta.Costs, undo: Undo
+) -> _Secret:
+    secret, salt = os.urandom(meta.PROTECTOR_KEY_SIZE), os.urandom(meta.SALT_SIZE)
+    descriptor = key.protector_name(secret)
+    wrapping = wrapping_key(account.uid, passphrase, salt, costs)
+    wrapped = key.wrap(wrapping, secret, os.urandom(meta.IV_SIZE), aes256_ctr)
+    uid = account.uid if source == meta.LOGIN else 0
+    content = meta.emit_protector(descriptor, source, name, costs, salt, uid, wrapped)
+    _write(account, mount, store.PROTECTORS, descriptor, content, undo)
+    return _Secret(descriptor, mount, secret)
+
+
+def _new_policy(account: Account, mount: str, policy_key: bytes, protectors: list[_Secret], undo: Undo) -> str:
+    identifier = key.policy_name(policy_key)
+    slots = tuple(
+        (one.descriptor, key.wrap(one.key, policy_key, os.urandom(meta.IV_SIZE), aes256_ctr)) for one in protectors
+    )
+    content = meta.emit_policy(identifier, slots, padding=PADDING)
+    _write(account, mount, store.POLICIES, identifier, content, undo)
+    return identifier
+
+
+def _write(account: Account, mount: str, kind: str, name: str, content: bytes, undo: Undo) -> None:
+    """A new metadata file of the user's; a link that is there already stays as it is."""
+    directory = store.open_metadata(mount, kind, (0,))
+    try:
+        present = files.exists(directory, name)
+    finally:
+        os.close(directory)
+    if not present:
+        undo.append(lambda: os.unlink(f"{mount}/{store.METADATA}/{kind}/{name}"))
+        store.replace(mount, kind, name, content, (account.uid, account.gid, 0o600))
+
+
+def _uuid_of(mount: str) -> str | None:
+    """The UUID of a file system, if udev has made a link for it."""
+    device = os.stat(mount).st_dev
+    try:
+        for name in os.listdir(BY_UUID):
+            if os.stat(f"{BY_UUID}/{name}").st_rdev == device:
+                return name
+    except OSError:
+        pass
+    return None
+
+
+def _apply(account: Account, mount: str, identifier: str, policy_key: bytes, undo: Undo) -> OpenRecord:
+    """Add the key and encrypt the directory, both in the user's name."""
+    undo.append(lambda: _take_back(account, mount, identifier))
+    with rights_of(account.uid, account.gid):
+        place = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fscrypt.add_key(place, policy_key)
+        finally:
+            os.close(place)
+        directory = store.open_home(account)
+        try:
+            fscrypt.set_policy(
+                directory, identifier, padding=PADDING, contents=meta.XTS_AES_256, filenames=meta.CTS_AES_256
+            )
+        finally:
+            os.close(directory)
+    return attach(account, ((identifier, mount, policy_key),), FscryptBackend.name, _no_warning)
+
+
+def _no_warning(_text: str) -> None:
+    """There is but one key."""
+
+
+def _take_back(account: Account, mount: str, identifier: str) -> None:
+    with rights_of(account.uid, account.gid):
+        place = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fscrypt.remove_key(place, identifier)
+        finally:
+            os.close(place)

@@ -1,0 +1,208 @@
+"""Where fscrypt keeps its metadata, which of it is believed, and how it is replaced.
+
+Every file system has its own, in `.fscrypt` at its root: `policies/IDENTIFIER` and `protectors/DESCRIPTOR`. Login protectors are
+always on `/`. A file is believed if it is a regular one of at most 16 KiB, reached without a link, that belongs, as do the
+directories that lead to it, to root or to the user; and it is read with the user's rights unless it is root's alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pam_pyhome.errors import StorageError, UnsafeFileError
+from pam_pyhome.formats.fscrypt_meta import IDENTIFIER_DIGITS, MAX_SIZE, is_hex
+from pam_pyhome.formats.mountinfo import parse_mountinfo
+from pam_pyhome.kernel import files, mounts
+from pam_pyhome.kernel.process import rights_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pam_pyhome.backends.base import Account
+    from pam_pyhome.formats.mountinfo import Mount
+
+ROOT = "/"
+METADATA = ".fscrypt"
+POLICIES, PROTECTORS = "policies", "protectors"
+FILE_SYSTEMS = ("ext4", "f2fs", "ubifs", "btrfs", "ceph", "lustre", "xfs")
+MOST_POLICIES = 4096
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def open_home(account: Account) -> int:
+    """Descriptor of the account's home directory. To be called with the user's rights. OSError."""
+    return os.open(account.home, _DIRECTORY | os.O_NONBLOCK)
+
+
+def main_mounts() -> list[Mount]:
+    """One mount for each file system that can be encrypted: that of its root, or of as much of it as there is."""
+    best: dict[str, Mount] = {}
+    for mount in parse_mountinfo(mounts.read_mountinfo()):
+        known = best.get(mount.device)
+        if mount.fstype in FILE_SYSTEMS and (known is None or len(mount.root) <= len(known.root)):
+            best[mount.device] = mount
+    return list(best.values())
+
+
+def main_mount(path: str) -> str:
+    """Where the file system of `path` is mounted. StorageError if that is nowhere to be seen."""
+    device = device_of(os.stat(path))
+    for mount in main_mounts():
+        if mount.device == device:
+            return os.fsdecode(mount.mountpoint)
+    raise StorageError(path, "its file system is not one that can be encrypted, or not mounted as a whole")
+
+
+def device_of(status: os.stat_result) -> str:
+    """`major:minor` of the file system that a file is on."""
+    return f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+
+
+def open_metadata(mount: str, kind: str, owners: tuple[int, ...]) -> int:
+    """Descriptor of a directory below `.fscrypt` (of that itself if `kind` is empty). OSError, UnsafeFileError.
+
+    `.fscrypt` may be a link of root's, as where the root of a file system is read-only.
+    """
+    fd = files.open_directory(mount, owners=owners, shared=True)
+    for name in filter(None, (METADATA, kind)):
+        try:
+            inner = _open_link(fd, name) if name == METADATA else None
+            if inner is None:
+                inner = files.open_directory(name, within=fd, owners=owners, shared=True)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
+
+
+def _open_link(within: int, name: str) -> int | None:
+    """Descriptor of what root's link `name` leads to, which must be root's as well; None if `name` is no link."""
+    status = os.stat(name, dir_fd=within, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        return None
+    if status.st_uid != 0:
+        raise UnsafeFileError(name, f"is a link of uid {status.st_uid}")
+    fd = os.open(name, _DIRECTORY, dir_fd=within)
+    owner = os.fstat(fd).st_uid
+    if owner != 0:
+        os.close(fd)
+        raise UnsafeFileError(name, f"leads to a directory of uid {owner}")
+    return fd
+
+
+def read(account: Account, mount: str, kind: str, name: str) -> bytes:
+    """A metadata file. FileNotFoundError if there is none, UnsafeFileError if it must not be believed."""
+    with rights_of(account.uid, account.gid):
+        try:
+            return _read(mount, kind, name, (0, account.uid))
+        except PermissionError:
+            pass
+    return _read(mount, kind, name, (0,))
+
+
+def _read(mount: str, kind: str, name: str, owners: tuple[int, ...]) -> bytes:
+    directory = open_metadata(mount, kind, (0, *owners))
+    try:
+        return files.read_file(directory, name, owners=owners, limit=MAX_SIZE)
+    finally:
+        os.close(directory)
+
+
+def policies(account: Account) -> Iterator[tuple[str, str]]:
+    """Mount point and identifier of each policy that the account may have made, on all file systems, without reading them."""
+    for mount in main_mounts():
+        mountpoint = os.fsdecode(mount.mountpoint)
+        try:
+            names = _list_policies(account, mountpoint)
+        except (OSError, UnsafeFileError):
+            continue
+        for name in names:
+            yield mountpoint, name
+
+
+def _list_policies(account: Account, mountpoint: str) -> list[str]:
+    """The policies of one file system that belong to the account or to root."""
+    with rights_of(account.uid, account.gid):
+        directory = open_metadata(mountpoint, POLICIES, (0, account.uid))
+        try:
+            names = [name for name in os.listdir(directory) if is_hex(name, IDENTIFIER_DIGITS)]
+            return [name for name in names if _owner(directory, name) in (0, account.uid)][:MOST_POLICIES]
+        finally:
+            os.close(directory)
+
+
+def _owner(directory: int, name: str) -> int | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid
+    except OSError:
+        return None
+
+
+# Writing. As root, into directories of root's only: `.fscrypt` is nobody else's, so a successor can be prepared there, where no
+# tool takes it for a protector, and moved from there into `protectors`, which may be everybody's.
+
+
+def _staged_name(kind: str, name: str) -> str:
+    return f"{kind}.{name}"
+
+
+def stage(mount: str, kind: str, name: str, size: int, owner: tuple[int, int, int]) -> None:
+    """Put room for `size` bytes on disk for a successor of a metadata file, with `owner` as its uid, gid and mode. OSError."""
+    directory = open_metadata(mount, "", (0,))
+    try:
+        staged = _staged_name(kind, name)
+        files.stage(directory, staged, size)
+        uid, gid, mode = owner
+        # In the user's name from now on, so that a quota is met here and not later.
+        os.chown(staged + files.STAGED_SUFFIX, uid, gid, dir_fd=directory, follow_symlinks=False)
+        os.chmod(staged + files.STAGED_SUFFIX, mode, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def replace(mount: str, kind: str, name: str, content: bytes, owner: tuple[int, int, int]) -> None:
+    """Put `content` in the place of a metadata file, atomically and durably, in the room that `stage` made, if it did. OSError."""
+    directory = open_metadata(mount, "", (0,))
+    try:
+        target = open_metadata(mount, kind, (0,))
+    except (OSError, UnsafeFileError):
+        os.close(directory)
+        raise
+    staged = _staged_name(kind, name)
+    try:
+        files.commit(directory, staged, content, place=(target, name))
+    except (OSError, UnsafeFileError):
+        # No room was made, or its owner has tampered with it.
+        try:
+            stage(mount, kind, name, len(content), owner)
+            files.commit(directory, staged, content, place=(target, name))
+        except (OSError, UnsafeFileError):
+            files.discard_staged(directory, staged)
+            raise
+    finally:
+        os.close(target)
+        os.close(directory)
+
+
+def owner_of(mount: str, kind: str, name: str, account: Account) -> tuple[int, int, int]:
+    """Uid, gid and mode of a metadata file; of a new one of the account's if there is none that may be believed."""
+    directory = open_metadata(mount, kind, (0, account.uid))
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return account.uid, account.gid, 0o600
+    finally:
+        os.close(directory)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, account.uid):
+        return account.uid, account.gid, 0o600
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode) & 0o666
+
+
+def explain(error: OSError) -> StorageError:
+    """An OSError on metadata as a StorageError that names the file."""
+    if error.errno == errno.ENOENT:
+        return StorageError(str(error.filename or METADATA), "there is no such metadata file")
+    return StorageError(str(error.filename or METADATA), error.strerror or str(error))

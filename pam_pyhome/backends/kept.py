@@ -1,0 +1,50 @@
+"""Copies of key files that were good when the home was last opened: `/var/lib/pyhome/UID.USER`, where only root can damage them."""
+
+from __future__ import annotations
+
+import os
+
+from pam_pyhome.kernel import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+
+STATE = "/var/lib/pyhome"
+
+
+def _open(account: Account, *, create: bool) -> int:
+    """Descriptor of the root-owned directory with this account's copies."""
+    path = f"{STATE}/{account.uid}.{account.name}"
+    if create:
+        for level in (STATE, path):
+            try:
+                os.mkdir(level, 0o700)
+            except FileExistsError:
+                continue
+    return files.open_directory(path, owners=(0,))
+
+
+def read(account: Account, name: str, limit: int) -> bytes | None:
+    """The copy of `name` that was good at the last login, or None."""
+    try:
+        directory = _open(account, create=False)
+    except FileNotFoundError:
+        return None
+    try:
+        return files.read_file(directory, name, owners=(0,), limit=limit)
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(directory)
+
+
+def keep(account: Account, name: str, content: bytes) -> None:
+    """Keep `content` as the good copy of `name`; nothing is written if it is there already."""
+    directory = _open(account, create=True)
+    try:
+        present = files.exists(directory, name)
+        if not present or files.read_file(directory, name, owners=(0,), limit=1 << 20) != content:
+            files.replace_file(directory, name, content)
+    finally:
+        os.close(directory)

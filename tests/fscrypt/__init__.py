@@ -1,0 +1,1 @@
+"""The fscrypt backend against the real tools, on a real file system."""
