@@ -13,6 +13,7 @@ from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.doctor import doctor
 from pam_pyhome.cli.ecryptfs import ecryptfs
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.setup import rollback, setup
 from pam_pyhome.cli.shell import shell
 from pam_pyhome.cli.sshd import sshd
 from pam_pyhome.kernel.process import protect_memory
@@ -34,6 +35,8 @@ def cli(context: click.Context) -> None:
 
 cli.add_command(doctor)
 cli.add_command(ecryptfs)
+cli.add_command(rollback)
+cli.add_command(setup)
 cli.add_command(shell)
 cli.add_command(sshd)
 

@@ -43,7 +43,7 @@ def _over(path: str, text: str) -> Callable[[DoctorMachine], object]:
 
 
 def _remove(*paths: str) -> Callable[[DoctorMachine], object]:
-    return lambda machine: [machine.path(path).unlink() for path in paths]
+    return lambda machine: machine.run(["/bin/rm", *paths])
 
 
 def _mode(path: str, mode: int) -> Callable[[DoctorMachine], object]:
@@ -91,7 +91,8 @@ def _laid_out(machine: DoctorMachine) -> None:
 
 
 def _keeps_copies(machine: DoctorMachine) -> None:
-    machine.run(["/bin/sh", "-ec", f"install -d -m 0700 /var/lib/pyhome/{ADA}.ada; cp {KEYS}/P* {KEYS}/w* /var/lib/pyhome/{ADA}.ada"])
+    kept = f"/var/lib/pyhome/{ADA}.ada"
+    machine.run(["/bin/sh", "-ec", f"install -d -m 0700 {kept}; cp {KEYS}/P* {KEYS}/w* {kept}"])
 
 
 def _stale_record(machine: DoctorMachine) -> None:
@@ -153,8 +154,8 @@ FAULTS = {
         _edit(f"{COMMON}auth", "success=1", "success=3"), "pam.auth", "fail", "never reaches", beside=("pam.refused",)
     ),
     "lands on deny": Fault(
-        _edit(f"{COMMON}auth", "auth requisite", "auth optional pam_faildelay.so\nauth requisite"), "pam.refused", "fail", "pam_deny",
-        beside=("pam.auth",),
+        _edit(f"{COMMON}auth", "auth requisite", "auth optional pam_faildelay.so\nauth requisite"),
+        "pam.refused", "fail", "pam_deny", beside=("pam.auth",),
     ),
     "jump count too large": Fault(
         _edit("/etc/pam.d/system-auth", "auth [success=1", "auth [success=9"), "pam.refused", "fail", "refuses even a right",
@@ -256,7 +257,8 @@ FAULTS = {
     "keys in the home": Fault(_own_keys, "keys.authorized", "warn", "while the home is locked"),
     "nothing asks after a key": Fault(_laid_out, "sshd.unlock", "warn", "nothing asks"),
     "layout for all to write": Fault(
-        _all(_laid_out, _mode("/etc/ssh/authorized_keys.d", 0o777)), "keys.authorized", "fail", "does not count", beside=("sshd.layout",)
+        _all(_laid_out, _mode("/etc/ssh/authorized_keys.d", 0o777)),
+        "keys.authorized", "fail", "does not count", beside=("sshd.layout",),
     ),
     # The login shell
     "no real shell": Fault(_shell, "shell.real", "fail", "no real shell"),

@@ -84,15 +84,16 @@ def check(skipped: Sequence[str], person: Person | None = None) -> Iterator[Find
             yield Finding(SKIP, "pam.service", service, "is on the list of services that leave homes alone (skip_services)")
         else:
             whose = (person or Person(service))._replace(service=service)
-            yield from _about_service(service, walk(files, service, whose))
-    yield from _about_changes(files, person)
+            yield from about_service(service, walk(files, service, whose))
+    yield from about_changes(files, person)
 
 
 def _about_files(files: Files) -> Iterator[Finding]:
     rules = [rule for name in sorted(files) for rule in files[name]]
     for rule in rules:
         if rule.defect:
-            yield Finding(FAIL, "pam.syntax", rule.place, f"{rule.defect}, so libpam refuses everybody there", f"editor {rule.file}")
+            text = f"{rule.defect}, so libpam refuses everybody there"
+            yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {rule.file}")
         elif rule.includes and rule.target not in files:
             text = f"includes {rule.target}, which is not there, so libpam refuses everybody there"
             yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {rule.file}")
@@ -105,7 +106,7 @@ def _about_files(files: Files) -> Iterator[Finding]:
         yield Finding(FAIL, "pam.lines", "/etc/pam.d", "no service has a line with pam_pyhome.so", _RELINE)
 
 
-def _about_service(service: str, walked: Walked) -> Iterator[Finding]:
+def about_service(service: str, walked: Walked) -> Iterator[Finding]:
     """What a right password does, and what is wrong with how it does it."""
     verified = verifier(walked.right)
     auth, session = place_of(walked.right), place_of(walked.session)
@@ -249,7 +250,8 @@ _OTHERS = {
 # Changing the password
 
 
-def _about_changes(files: Files, person: Person | None) -> Iterator[Finding]:
+def about_changes(files: Files, person: Person | None) -> Iterator[Finding]:
+    """Whether a changed password becomes that of the home."""
     for service in CHANGES:
         if service not in files:
             continue
