@@ -53,15 +53,21 @@ def without_lines(content: bytes) -> bytes:
 
 def _place(steps: Sequence[Step], own: Sequence[Rule], kind: str, present: Callable[[Rule], bool]) -> int:
     """After which line of the file our line of this kind belongs."""
-    good = [at for at in range(len(steps)) if steps[at].rule in own and _is_good(steps, at, kind, present)]
+    mine = [at for at in range(len(steps)) if steps[at].rule in own]
+    good = [at for at in mine if _is_good(steps, at, kind, present, strict=True)]
+    # Where a wrong password does not end the stack, ours meets it and does nothing with it.
+    good = good or [at for at in mine if _is_good(steps, at, kind, present, strict=False)]
     if not good:
         file = own[0].file if own else ""
-        raise SetupError(file, f"has no place among its {kind} lines that every right password reaches, and no wrong one")
+        raise SetupError(file, f"has no place among its {kind} lines that a right password reaches, behind what verifies it")
     return steps[good[0] if kind in _EARLY else good[-1]].rule.last
 
 
-def _is_good(steps: Sequence[Step], at: int, kind: str, present: Callable[[Rule], bool]) -> bool:
-    """Whether our line may follow step `at`: the other rules come to the same, with us behind what verifies."""
+def _is_good(steps: Sequence[Step], at: int, kind: str, present: Callable[[Rule], bool], *, strict: bool) -> bool:
+    """Whether our line may follow step `at`: the other rules come to the same, with us behind what verifies.
+
+    `strict`: no wrong password reaches it.
+    """
     if steps[at].level or _in_a_jump(steps, at + 1):
         return False
     ours = Step(Rule("", 0, 0, kind, f"{PYHOME}.so", actions=(("default", "ignore"),)), 0)
@@ -84,7 +90,7 @@ def _is_good(steps: Sequence[Step], at: int, kind: str, present: Callable[[Rule]
         return True
     if not any(rule.module in answers.LOCAL for rule in before):
         return False
-    return kind != "auth" or ours.rule not in trail(longer, people[2])
+    return not strict or kind != "auth" or ours.rule not in trail(longer, people[2])
 
 
 def _in_a_jump(steps: Sequence[Step], place: int) -> bool:

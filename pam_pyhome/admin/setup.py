@@ -42,6 +42,7 @@ class Proposal(NamedTuple):
 
     changes: tuple[Change, ...]
     before: dict[str, Tried]
+    after: dict[str, Tried]
 
 
 # Planning
@@ -56,9 +57,12 @@ def propose() -> Proposal:
     usable = {name: tried for name, tried in before.items() if tried.lets_in}
     if contents and not usable:
         raise SetupError("/etc/pam.d", "has no service for which it can be tried out that a right password still lets in")
-    for name, tried in usable.items():
-        _check_tried(name, tried, proof.try_out(name, contents))
-    return Proposal(tuple(changes), usable)
+    after = {name: proof.try_out(name, contents) for name in usable}
+    for name, tried in after.items():
+        _check_tried(name, usable[name], tried)
+    if contents and not any(tried.leased for tried in after.values()):
+        raise SetupError("/etc/pam.d", "has no service for which it can be tried out that the new lines reach pyhome")
+    return Proposal(tuple(changes), usable, after)
 
 
 def _pam_changes() -> list[Change]:
@@ -119,8 +123,9 @@ def _pam_contents(changes: Sequence[Change]) -> dict[str, bytes | None]:
 
 def _provable(files: Files) -> list[str]:
     """Services to try out: those that people log in through first, then su, as far as a password decides there."""
-    names = [name for name in pam_files.services(files) if name in stacks.LOGINS]
-    names += [name for name in ("su", "su-l") if name in files]
+    first = ("login", "sshd")
+    rest = [name for name in pam_files.services(files) if name in stacks.LOGINS and name not in first]
+    names = [name for name in (*first, *rest, "su", "su-l") if name in files]
     decided = (name for name in names if stacks.verifier(stacks.walk(files, name).right) is not None)
     return list(decided)[:_PROVED_MAX]
 

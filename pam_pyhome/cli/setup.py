@@ -63,14 +63,15 @@ def setup(*, dry_run: bool, as_json: bool, yes: bool) -> None:
             plans.confirm(proposal.changes, yes=yes)
         said = setups.carry_out(proposal) if proposal.changes and not dry_run else []
     if as_json:
-        proved = sorted(proposal.before)
+        proved = {name: {"leased": each.leased, "mounted": each.mounted} for name, each in sorted(proposal.after.items())}
         described = plans.described(proposal.changes)
         plans.print_json({"version": VERSION, "changes": described, "proved": proved, "dry_run": dry_run})
         return
     if dry_run:
         plans.show(proposal.changes)
-    for name in sorted(proposal.before):
-        click.echo(f"proved: {name} lets a right password in, keeps a wrong one out and reaches pyhome")
+    for name, tried in sorted(proposal.after.items()):
+        what = "opens the home" if tried.mounted else "reaches pyhome" if tried.leased else "is as before"
+        click.echo(f"proved: {name} lets a right password in, keeps a wrong one out and {what}")
     for line in said:
         click.echo(line)
     done = "nothing was changed" if dry_run else "done"

@@ -232,8 +232,8 @@ class _State:
     def take(self, code: str, action: str) -> None:
         """What an action does to it."""
         if action in ("ok", "done"):
-            if self.good is None or (self.good and self.code == SUCCESS and code != IGNORE):
-                self.good, self.code = (True, code) if code != IGNORE else (self.good, self.code)
+            if self.good is None or (self.good and self.code == SUCCESS):
+                self.good, self.code = True, code
         elif action in ("bad", "die") and self.good is not False:
             self.good, self.code = False, code if code not in (SUCCESS, IGNORE) else MUST_FAIL
 

@@ -156,7 +156,7 @@ class DoctorMachine(FullMachine):
         found: dict[str, tuple[int, int, int, bytes | str | None]] = {}
         for top in tops:
             root = self.path(top)
-            for path in [root, *sorted(root.rglob("*"))]:
+            for path in [root, *sorted(root.rglob("*"))] if root.exists() else []:
                 status = path.lstat()
                 content: bytes | str | None = None
                 if path.is_symlink():
