@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -64,6 +65,14 @@ class DoctorMachine(FullMachine):
     def __init__(self, base: Path, build: Build, name: str = "debian12") -> None:
         super().__init__(base, build)
         self.name = name
+
+    def install(self, root: Path) -> None:
+        """A copy of what was installed and compiled once."""
+        staged = self.build.module.parent / "staged"
+        if not staged.exists():
+            super().install(staged)
+            compileall.compile_dir(staged / "usr/lib/pyhome", quiet=1, stripdir=str(staged), prependdir="/")
+        subprocess.run(["cp", "-a", "--no-preserve=ownership", f"{staged}/.", str(root)], check=True)
 
     def _furnish(self) -> None:
         super()._furnish()
