@@ -58,13 +58,14 @@ class Site(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What is to be changed in the layout, what is wrong with the keys, how many users there are, and what to remember."""
+    """What is to be changed in the layout, what is wrong with the keys, how many users there are, what to remember and what was."""
 
     changes: tuple[Change, ...]
     problems: tuple[Problem, ...]
     users: int
     orphans: tuple[str, ...]
     stamps: dict[str, str]
+    known: dict[str, str]
 
 
 def read_settings() -> Settings:
@@ -89,20 +90,21 @@ def survey(site: Site, chosen: Sequence[User] | None = None) -> Survey:
     index = _read_index(site) if chosen is None else {}
     changes = [*_directory_change(site.template)]
     problems: list[Problem] = []
-    stamps: dict[str, str] = {}
+    news: dict[str, str | None] = {}
     for share in divided(lambda some: _look(site, listed, index, some), list(users.values())):
         changes += share[0]
         problems += share[1]
-        stamps |= share[2]
+        news |= share[2]
+    stamps = {name: stamp for name in users if (stamp := news.get(name, index.get(name))) is not None}
     orphans = sorted(listed[name] for name in listed.keys() - users.keys() if chosen is None and people.look_up(name) is None)
-    return Survey(tuple(changes), tuple(problems), len(users), tuple(orphans), stamps)
+    return Survey(tuple(changes), tuple(problems), len(users), tuple(orphans), stamps, index)
 
 
 def _look(
     site: Site, listed: dict[str, str], index: dict[str, str], users: Sequence[User]
-) -> tuple[list[Change], list[Problem], dict[str, str]]:
+) -> tuple[list[Change], list[Problem], dict[str, str | None]]:
     look = _Look(site, listed, index)
-    return list(look.at(users)), look.problems, look.stamps
+    return list(look.at(users)), look.problems, look.news
 
 
 def _covered(site: Site, listed: Iterable[str]) -> dict[str, User]:
@@ -148,7 +150,10 @@ def _directory_change(template: str) -> Iterator[Change]:
 
 
 class _Look:
-    """Looks at one user after the other. `listed` has the key files that there are."""
+    """Looks at one user after the other. `listed` has the key files that there are.
+
+    `news`: new stamps of users, None where nothing is to be remembered; others are as the index has them.
+    """
 
     def __init__(self, site: Site, listed: dict[str, str], index: dict[str, str]) -> None:
         self._site = site
@@ -157,19 +162,17 @@ class _Look:
         self._common = config.common_home_files(site.blocks)
         self._deadline = time.time_ns() - _RACY_NS
         self.problems: list[Problem] = []
-        self.stamps: dict[str, str] = {}
+        self.news: dict[str, str | None] = {}
 
     def at(self, users: Iterable[User]) -> Iterator[Change]:
         """The changes that these users need."""
         for user in users:
             stamp = self._stamp(user)
             if stamp is not None and self._index.get(user.name) == stamp:
-                self.stamps[user.name] = stamp
                 continue
             before = len(self.problems)
             yield from self._change(user)
-            if stamp is not None and len(self.problems) == before:
-                self.stamps[user.name] = stamp
+            self.news[user.name] = stamp if len(self.problems) == before else None
 
     def _stamp(self, user: User) -> str | None:
         """What tells whether anything has happened to the user's files. None if that cannot be told.
@@ -284,7 +287,7 @@ def write_index(site: Site, found: Survey) -> None:
         if name in stamps:
             own = stamps[name].partition(" = ")[0]
             stamps[name] = own + layout_stamp(change.path if change.after is not None else None)
-    if not found.changes and stamps == _read_index(site):
+    if not found.changes and stamps == found.known:
         return
     usual = (f"{name}\t{stamp}" for name, stamp in stamps.items() if name.isprintable() and stamp.isprintable())
     content = "\n".join([_index_key(site), *usual, ""]).encode("utf-8", "surrogateescape")

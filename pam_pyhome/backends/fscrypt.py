@@ -26,10 +26,10 @@ class FscryptBackend:
 
     def probe(self, account: Account) -> bool:
         """The home directory has a policy, and a passphrase of the account's opens it, or its metadata is too damaged to tell."""
-        from pam_pyhome.backends import fscrypt_unlock
+        from pam_pyhome.backends import fscrypt_find
 
         try:
-            return fscrypt_unlock.kernel_policy(account) is not None and fscrypt_unlock.find_home(account) is not None
+            return fscrypt_find.find_home(account) is not None
         except PyhomeError:
             return True
         except OSError:
@@ -37,10 +37,10 @@ class FscryptBackend:
 
     def wishes(self, account: Account) -> Wishes:
         """Always opened and locked; the passphrase is the home's own where no login protector is in its policy."""
-        from pam_pyhome.backends import fscrypt_unlock
+        from pam_pyhome.backends import fscrypt_find
 
         try:
-            home = fscrypt_unlock.find_home(account)
+            home = fscrypt_find.find_home(account)
         except PyhomeError:
             home = None
         return Wishes(
@@ -76,15 +76,15 @@ class FscryptBackend:
 
     def rewrite(self, account: Account, change: Rewrite) -> bool:
         """Replace the login protector; what was there is kept where only root can reach it."""
-        from pam_pyhome.backends import fscrypt_change
+        from pam_pyhome.backends import fscrypt_keep
 
-        return fscrypt_change.rewrite(account, change)
+        return fscrypt_keep.rewrite(account, change)
 
     def remember(self, account: Account, opened: OpenedHome) -> None:
         """Keep the home's policy and protector, or mend them."""
-        from pam_pyhome.backends import fscrypt_change
+        from pam_pyhome.backends import fscrypt_keep
 
-        fscrypt_change.remember(account)
+        fscrypt_keep.remember(account)
 
     def reserve(self, account: Account, old: bytes) -> None:
         """Room for the protector's successor; and the copy of the present one is made already."""

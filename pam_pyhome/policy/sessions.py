@@ -35,7 +35,8 @@ def open_home(pamh: Handle, keyring_choice: str) -> int:
     """Open the home with what the auth phase left. The session starts in any case."""
     join_first_mount_namespace()
     opened = handover.take(pamh)
-    backend = registry.find(pamh.account)
+    # What auth has opened need not be found again.
+    backend = registry.find(pamh.account) if opened is None else registry.named(opened.backend)
     if backend is not None:
         open_with(pamh, backend, opened, keyring_choice)
     return pamh.PAM_SUCCESS

@@ -147,7 +147,7 @@ def test_commands_that_wait_end_when_nobody_waits_for_them(place: Place) -> None
 
 def test_a_terminal_that_does_not_control_is_left_alone(place: Place) -> None:
     """A terminal as standard input, but no /dev/tty to ask on."""
-    command = f"exec setsid {STUB} -c 'echo ran'"
+    command = f"setsid -w {STUB} -c 'echo ran'"
     terminal = place.terminal(command)
     terminal.expect("is locked; to unlock it, log in at a terminal")
     terminal.close()

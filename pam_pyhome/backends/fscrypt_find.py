@@ -1,0 +1,169 @@
+"""Which metadata describes an fscrypt home: its policy, the protectors that count, and the good copies of both."""
+
+from __future__ import annotations
+
+import os
+
+from pam_pyhome.backends import fscrypt_store as store
+from pam_pyhome.backends import kept
+from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError
+from pam_pyhome.formats import fscrypt_meta as meta
+from pam_pyhome.kernel.fscrypt import policy_of
+from pam_pyhome.kernel.process import rights_of
+from pam_pyhome.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+    from pam_pyhome.kernel.fscrypt import DirectoryPolicy
+
+PREVIOUS = ".previous"
+MISSING = b""
+
+
+class Home(Record):
+    """An encrypted home directory: its policy, where its file system is mounted, and its protectors that count.
+
+    Where there is a login protector, only that does. `spare` is the good copy of the policy, if it is another.
+    """
+
+    policy: meta.Policy
+    spare: meta.Policy | None
+    mount: str
+    protectors: tuple[Candidate, ...]
+
+    @property
+    def follows_login(self) -> bool:
+        """Whether it is the login password that opens it."""
+        return any(candidate.is_login for candidate in self.protectors)
+
+
+class Candidate(Record):
+    """A protector and where its file is. `live` is the file, which may be MISSING; `trouble` what is wrong with it."""
+
+    descriptor: str
+    mount: str
+    live: bytes
+    trouble: FormatError | StorageError | UnsafeFileError | None
+    is_login: bool
+
+
+def kernel_policy(account: Account) -> DirectoryPolicy | None:
+    """What the home directory is encrypted with, as the kernel says, or None. OSError if it cannot be looked at."""
+    with rights_of(account.uid, account.gid):
+        try:
+            directory = store.open_home(account)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return policy_of(directory)
+        finally:
+            os.close(directory)
+
+
+def find_home(account: Account) -> Home | None:
+    """The home as its metadata describes it; None if it is not encrypted, or not for this account's passphrases.
+
+    StorageError or UnsafeFileError for metadata that is missing or must not be believed, FormatError if it is damaged; the good
+    copy counts in its place, if there is one.
+    """
+    found = kernel_policy(account)
+    if found is None:
+        return None
+    mount = store.main_mount(account.home)
+    policy = _read_policy(account, mount, found.identifier)
+    if policy is None:
+        return None
+    protectors = _protectors(account, mount, policy)
+    return Home(policy, _spare(account, policy), mount, protectors) if protectors else None
+
+
+def _spare(account: Account, policy: meta.Policy) -> meta.Policy | None:
+    """The good copy of a policy, if there is one and it differs."""
+    content = read_kept(account, policy_copy(policy.identifier))
+    return None if content in (None, policy.message.emit()) else meta.parse_policy(content or b"", policy.identifier)
+
+
+def _protectors(account: Account, mount: str, policy: meta.Policy) -> tuple[Candidate, ...]:
+    """The protectors of a policy that count: the login one alone if there is one."""
+    found = [_candidate(account, mount, descriptor) for descriptor, _ in policy.slots]
+    usable = tuple(candidate for candidate in found if candidate is not None)
+    return tuple(candidate for candidate in usable if candidate.is_login) or usable
+
+
+def policy_copy(identifier: str) -> str:
+    """What the good copy of a policy is called."""
+    return f"fscrypt-policy-{identifier}"
+
+
+def protector_copy(descriptor: str) -> str:
+    """What the good copy of a protector is called."""
+    return f"fscrypt-protector-{descriptor}"
+
+
+def read_kept(account: Account, name: str) -> bytes | None:
+    """The good copy of a metadata file, or None."""
+    return kept.read(account, name, meta.MAX_SIZE)
+
+
+def _read_policy(account: Account, mount: str, identifier: str) -> meta.Policy | None:
+    """The policy's file or the good copy of it; None if there is neither: another tool may have made the policy."""
+    copy = policy_copy(identifier)
+    try:
+        return meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
+    except (OSError, UnsafeFileError, FormatError) as error:
+        content = read_kept(account, copy)
+        if content is not None:
+            return meta.parse_policy(content, identifier)
+        if isinstance(error, FileNotFoundError):
+            return None
+        raise store.explain(error) if isinstance(error, OSError) else error from None
+
+
+def _candidate(account: Account, home_mount: str, descriptor: str) -> Candidate | None:
+    """The protector, if it is one that a passphrase of this account opens. Where nothing can be read, it may be that."""
+    trouble: FormatError | StorageError | UnsafeFileError | None = None
+    for mount in dict.fromkeys((store.ROOT, home_mount)):
+        try:
+            content = store.read(account, mount, store.PROTECTORS, descriptor)
+            return _judge(account, meta.parse_protector(content, descriptor), mount, content, None)
+        except FileNotFoundError as error:
+            trouble = trouble or store.explain(error)
+        except OSError as error:
+            trouble = store.explain(error)
+        except UnsafeFileError as error:
+            trouble = error
+        except FormatError as error:
+            return _from_copy(account, descriptor, mount, content, error)
+    return _from_copy(account, descriptor, store.ROOT, MISSING, trouble)
+
+
+def _from_copy(
+    account: Account, descriptor: str, mount: str, live: bytes, trouble: FormatError | StorageError | UnsafeFileError | None
+) -> Candidate | None:
+    """A protector whose file is not usable: as its good copy describes it; without a copy, a damaged one counts as the login's."""
+    content = read_kept(account, protector_copy(descriptor))
+    if content is None:
+        is_damaged = isinstance(trouble, FormatError)
+        return Candidate(descriptor, mount, live, trouble, is_login=True) if is_damaged else None
+    return _judge(account, meta.parse_protector(content, descriptor), mount, live, trouble)
+
+
+def _judge(
+    account: Account,
+    protector: meta.Protector,
+    mount: str,
+    live: bytes,
+    trouble: FormatError | StorageError | UnsafeFileError | None,
+) -> Candidate | None:
+    if protector.source == meta.LOGIN and protector.uid == account.uid:
+        return Candidate(protector.descriptor, mount, live, trouble, is_login=True)
+    if protector.source == meta.CUSTOM:
+        return Candidate(protector.descriptor, mount, live, trouble, is_login=False)
+    return None
+
+
+def put_policy(account: Account, mount: str, policy: meta.Policy) -> None:
+    """Write the file of a policy. OSError, UnsafeFileError."""
+    owner = store.owner_of(mount, store.POLICIES, policy.identifier, account)
+    store.replace(mount, store.POLICIES, policy.identifier, policy.message.emit(), owner)
