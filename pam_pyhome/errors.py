@@ -130,6 +130,18 @@ class LoginShellError(PyhomeError):
         self.detail = detail
 
 
+class SetupError(PyhomeError):
+    """The machine cannot be made ready, or made what it was: `what` (a file, a service) and the `reason`."""
+
+    exit_code = 60
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
 class OldPolicyError(PyhomeError):
     """The directory at `path` is encrypted with an fscrypt policy of version 1, whose keys live in keyrings."""
 

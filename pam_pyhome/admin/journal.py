@@ -70,10 +70,14 @@ class Journal:
         except FileNotFoundError:
             return []
 
+    def paths(self) -> list[str]:
+        """What is noted, earliest first."""
+        return [_journal_entry(line)[0] for line in self._lines()]
+
     def undo(self) -> list[Change]:
         """The plan that makes every path again what it was, latest first."""
         wanted = [_journal_entry(line) for line in reversed(self._lines())]
-        changes = [Change(path, observe(path), was) for path, was in wanted]
+        changes = [Change(path, observe(path, links=True), was) for path, was in wanted]
         return [change for change in changes if change.before != change.after]
 
     def close(self, *, keep_as: str, undone: Sequence[Change]) -> None:
@@ -89,12 +93,23 @@ class Journal:
             os.close(fd)
 
 
+def read_kept(directory: str, name: str) -> dict[str, Node | None]:
+    """What paths were, as `Journal.close` has kept it in the file `name`; nothing if there is no such file."""
+    try:
+        with open(os.path.join(directory, name), "rb") as file:
+            return dict(_journal_entry(line) for line in file if line.endswith(b"\n"))
+    except FileNotFoundError:
+        return {}
+
+
 def _journal_line(change: Change) -> bytes:
     node = change.before
     was: dict[str, Any] | None = None
     if node is not None:
         content = None if node.content is None else base64.b64encode(node.content).decode("ascii")
         was = {"uid": node.uid, "gid": node.gid, "mode": node.mode, "content": content}
+        if node.link:
+            was["link"] = True
     return json.dumps({"path": change.path, "was": was}).encode("ascii") + b"\n"
 
 
@@ -104,4 +119,4 @@ def _journal_entry(line: bytes) -> tuple[str, Node | None]:
     if was is None:
         return entry["path"], None
     content = None if was["content"] is None else base64.b64decode(was["content"])
-    return entry["path"], Node(was["uid"], was["gid"], was["mode"], content)
+    return entry["path"], Node(was["uid"], was["gid"], was["mode"], content, link="link" in was)

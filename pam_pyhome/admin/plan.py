@@ -29,12 +29,13 @@ _ONE_BY_ONE = 32
 
 
 class Node(NamedTuple):
-    """What a path is: a regular file with its content, or a directory (`content` is None)."""
+    """What a path is: a regular file with its content, a directory (`content` is None), or a `link` to `content`."""
 
     uid: int
     gid: int
     mode: int
     content: bytes | None
+    link: bool = False
 
 
 class Change(NamedTuple):
@@ -45,8 +46,11 @@ class Change(NamedTuple):
     after: Node | None
 
 
-def observe(path: str) -> Node | None:
-    """What is at `path` now. UnsafeFileError for a link, a device and the like; OSError if it cannot be read."""
+def observe(path: str, *, links: bool = False) -> Node | None:
+    """What is at `path` now. UnsafeFileError for a device and the like and, without `links`, for a link; OSError if that fails."""
+    if links and os.path.islink(path):
+        status = os.lstat(path)
+        return Node(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), os.fsencode(os.readlink(path)), link=True)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -88,7 +92,7 @@ def diff(changes: Iterable[Change]) -> Iterator[str]:
 
 def _headline(change: Change) -> Iterator[str]:
     """What a unified diff cannot show: directories, owners and modes."""
-    before, after = (None if node is None else node[:3] for node in (change.before, change.after))
+    before, after = (None if node is None else (*node[:3], node.link) for node in (change.before, change.after))
     if before != after:
         yield f"{change.path}: {_described(change.before)} -> {_described(change.after)}"
 
@@ -96,7 +100,8 @@ def _headline(change: Change) -> Iterator[str]:
 def _described(node: Node | None) -> str:
     if node is None:
         return "absent"
-    return f"{'directory' if node.content is None else 'file'} {node.uid}:{node.gid} {node.mode:04o}"
+    kind = "link" if node.link else "directory" if node.content is None else "file"
+    return f"{kind} {node.uid}:{node.gid} {node.mode:04o}"
 
 
 def _text_lines(node: Node | None) -> list[str]:
@@ -144,13 +149,13 @@ def _check_unchanged(changes: Iterable[Change]) -> None:
             with contextlib.suppress(FileNotFoundError):
                 present[directory].update(os.listdir(directory))
         there = name in present[directory]
-        if there != (change.before is not None) or (there and observe(change.path) != change.before):
+        if there != (change.before is not None) or (there and observe(change.path, links=True) != change.before):
             raise StorageError(change.path, "was changed by somebody else meanwhile")
 
 
 def take_back(changes: Sequence[Change]) -> None:
     """Undo one application, as far as it got. OSError if a step fails."""
-    undone = [Change(each.path, observe(each.path), each.before) for each in reversed(changes)]
+    undone = [Change(each.path, observe(each.path, links=True), each.before) for each in reversed(changes)]
     carry_out([change for change in undone if change.before != change.after])
 
 
@@ -280,6 +285,10 @@ class _Directory:
 
     def stage(self, name: str, node: Node) -> str:
         """Write a file in the staging directory; its name."""
+        if node.link:
+            os.symlink(node.content or b"", name, dir_fd=self._staging)
+            os.chown(name, node.uid, node.gid, dir_fd=self._staging, follow_symlinks=False)
+            return name
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, node.mode, dir_fd=self._staging)
         try:

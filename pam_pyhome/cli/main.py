@@ -11,9 +11,11 @@ import click
 from pam_pyhome import __version__
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.create import create
+from pam_pyhome.cli.doctor import doctor
 from pam_pyhome.cli.ecryptfs import ecryptfs
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.cli.homes import inspect, list_, lock, passwd, sessions, status, unlock
+from pam_pyhome.cli.setup import rollback, setup
 from pam_pyhome.cli.shell import shell
 from pam_pyhome.cli.sshd import sshd
 from pam_pyhome.kernel.process import protect_memory
@@ -41,6 +43,9 @@ cli.add_command(sessions)
 cli.add_command(unlock)
 cli.add_command(lock)
 cli.add_command(passwd)
+cli.add_command(setup)
+cli.add_command(rollback)
+cli.add_command(doctor)
 cli.add_command(ecryptfs)
 cli.add_command(shell)
 cli.add_command(sshd)

@@ -40,11 +40,15 @@ class FullMachine(SshdMachine):
     def _furnish(self) -> None:
         Machine._furnish(self)
         super()._furnish()
-        places = [f"DESTDIR={self.path('/')}", f"PAMDIR={MODULES}", f"SHIM={self.build.module}"]
-        subprocess.run(["make", "-s", "-f", "packaging/install.mk", "install", *places], cwd=REPOSITORY, check=True)
+        self.install(self.path("/"))
         self.write_stack("sshd", STACK)
         self.write_stack("login", STACK)
         self._encrypt_ada()
+
+    def install(self, root: Path) -> None:
+        """Put everything where the packages put it."""
+        places = [f"DESTDIR={root}", f"PAMDIR={MODULES}", f"SHIM={self.build.module}"]
+        subprocess.run(["make", "-s", "-f", "packaging/install.mk", "install", *places], cwd=REPOSITORY, check=True)
 
     def _encrypt_ada(self) -> None:
         directory = self.path(CONFIG_DIRECTORY)

@@ -1,0 +1,120 @@
+"""What a login over SSH meets: sshd's effective settings, and which file has the user's keys while the home is locked."""
+
+from __future__ import annotations
+
+import pwd
+import subprocess
+from typing import TYPE_CHECKING
+
+from pam_pyhome.admin import login_shell
+from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.admin.plan import observe
+from pam_pyhome.errors import PyhomeError, SshdError
+from pam_pyhome.sshd import config, daemon, inspection, manage, pam_stack, people
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pam_pyhome.sshd.layout import User
+
+_APPLY = "pyhome sshd apply"
+_SHOWN_MAX = 200
+
+
+def check(name: str | None) -> Iterator[Finding]:
+    """Everything about sshd, and about one user in particular."""
+    try:
+        binary = daemon.find()
+    except SshdError:
+        yield Finding(SKIP, "sshd", "sshd", "is not installed")
+        return
+    try:
+        daemon.check(binary, config.MAIN)
+        dump = daemon.dump(binary, name if name and daemon.can_ask_about(name) else None)
+    except (PyhomeError, OSError, subprocess.SubprocessError) as error:
+        yield Finding(FAIL, "sshd.config", config.MAIN, str(error), f"{binary} -t")
+        return
+    yield from _about_settings(dump)
+    yield from _about_layout()
+    user = people.look_up(name) if name else None
+    if user is not None:
+        yield from _about_user(user, dump)
+
+
+def _about_settings(dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+    def value(keyword: str) -> str:
+        return dump.get(keyword, ("",))[0]
+
+    if value("usepam") != "yes":
+        text = "UsePAM is not on: no home opens or closes over SSH"
+        yield Finding(FAIL, "sshd.pam", "sshd", text, _set("UsePAM yes"))
+    else:
+        yield Finding(OK, "sshd.pam", "sshd", "asks PAM")
+    for keyword in ("subsystem", "forcecommand"):
+        if any("internal-sftp" in each.split() for each in dump.get(keyword, ())):
+            text = f"{keyword} is internal-sftp, which bypasses the login shell: with a locked home, sftp shows an empty one"
+            yield Finding(WARN, "sshd.sftp", "sshd", text, f"grep -n internal-sftp {config.MAIN} /etc/ssh/sshd_config.d/*")
+
+
+def _set(line: str) -> str:
+    return f"echo '{line}' > /etc/ssh/sshd_config.d/00-local.conf && systemctl reload ssh"
+
+
+def _about_layout() -> Iterator[Finding]:
+    """Only where it is in use: whether it is as it should be."""
+    try:
+        present = observe(config.DROP_IN)
+        if present is None:
+            yield Finding(SKIP, "sshd.layout", config.DROP_IN, "is not in place: sshd looks for keys in the homes")
+            return
+        proposal = manage.propose(manage.Options())
+        manage.verify(proposal)
+    except (PyhomeError, OSError, subprocess.SubprocessError) as error:
+        yield Finding(FAIL, "sshd.layout", config.DROP_IN, str(error), "pyhome sshd check")
+        return
+    for change in proposal.changes[:_SHOWN_MAX]:
+        yield Finding(FAIL, "sshd.layout", change.path, "is not as it should be", _APPLY)
+    if not proposal.changes:
+        yield Finding(OK, "sshd.layout", config.DROP_IN, "is in place and wins, and the keys are as the users have them")
+
+
+def _about_user(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+    """Which file answers while the home is locked, and whether anything then unlocks it."""
+    if not people.has_encrypted_home(user):
+        return
+    found = inspection.answers(user, dump)
+    home = user.home.rstrip("/") + "/"
+    outside = [answer for answer in found if answer.keys and not answer.path.startswith(home)]
+    inside = [answer for answer in found if answer.keys and answer.path.startswith(home)]
+    if outside:
+        answer = outside[0]
+        yield Finding(OK, "keys.authorized", user.name, f"{answer.path} answers while the home is locked, with {answer.keys} keys")
+        yield from _about_unlocking(user, dump)
+        return
+    refused = [answer for answer in found if not answer.path.startswith(home) and answer.reason != "is absent"]
+    for answer in refused:
+        yield Finding(FAIL, "keys.authorized", user.name, f"{answer.path} does not count: it {answer.reason}", _APPLY)
+    if inside and not refused:
+        text = f"has keys in {inside[0].path} only, which sshd cannot read while the home is locked"
+        yield Finding(WARN, "keys.authorized", user.name, text, _APPLY)
+    elif not refused:
+        yield Finding(SKIP, "keys.authorized", user.name, "has no keys that sshd could read now, and logs in by password")
+
+
+def _about_unlocking(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+    asks = any("keyboard-interactive" in each for each in dump.get("authenticationmethods", ()))
+    stack = observe(pam_stack.PAM_FILE)
+    asks_pam = stack is not None and pam_stack.LINE in (stack.content or b"")
+    if asks and not asks_pam:
+        text = "sshd goes on with PAM after a public key, but nothing there asks for the home's password"
+        yield Finding(FAIL, "sshd.unlock", user.name, text, f"{_APPLY} --unlock-at-login")
+    elif not asks and not _has_stub(user):
+        text = "logs in by key to a locked home, and nothing asks for its password"
+        yield Finding(WARN, "sshd.unlock", user.name, text, f"pyhome shell enable {user.name}")
+
+
+
+
+
+def _has_stub(user: User) -> bool:
+    return pwd.getpwnam(user.name).pw_shell == login_shell.STUB

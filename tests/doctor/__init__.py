@@ -1,0 +1,1 @@
+"""Tests of `pyhome doctor`, `setup` and `rollback`."""

@@ -1,0 +1,76 @@
+"""`pyhome doctor`, `setup` and `rollback` on Debian 12 and 13 as they are installed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.packaging.chroot import Chroot
+
+WHERE = ("/etc", "/var/lib/pam")
+#: What a throw-away system in a chroot cannot have: a daemon, and a kernel of its own.
+NOT_HERE = {"kernel.ecryptfs", "kernel.aes", "module.daemon", "swap", "hibernation", "dumps.setuid", "dumps.place"}
+
+
+@pytest.fixture
+def alone(installed: Chroot) -> Chroot:
+    """Without the other tools that open homes, which the cached system has for the sake of the order."""
+    installed.run("pam-auth-update --disable ecryptfs-utils libpam-mount fscrypt")
+    return installed
+
+
+def complaints(system: Chroot) -> set[str]:
+    """The checks that are not content."""
+    done = system.run("pyhome doctor --json", check=False)
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)["findings"]
+    return {each["check"] for each in found if each["level"] in {"warn", "fail"}} - NOT_HERE
+
+
+def test_after_the_package_there_is_nothing_left_to_do(alone: Chroot) -> None:
+    before = alone.snapshot(*WHERE)
+    assert complaints(alone) == set()
+    assert alone.run("pyhome setup --yes").stdout == "nothing to change; this machine is ready\n"
+    assert alone.snapshot(*WHERE) == before
+
+
+def test_pam_ecryptfs_beside_us_is_named(installed: Chroot) -> None:
+    assert complaints(installed) == {"pam.others"}
+
+
+def test_setup_switches_the_profile_on_and_rollback_off(alone: Chroot) -> None:
+    alone.run("pam-auth-update --disable pyhome && rm /etc/systemd/system/sockets.target.wants/pyhomed*.socket")
+    before = alone.snapshot(*WHERE)
+    assert "pam.lines" in complaints(alone)
+    said = alone.run("pyhome setup --yes").stdout
+    assert "proved: " in said
+    assert "reaches pyhome" in said or "opens the home" in said
+    assert complaints(alone) == set()
+    assert "pam_pyhome.so" in (alone.path / "etc/pam.d/common-auth").read_text()
+    assert alone.run("systemctl is-enabled pyhomed.socket").stdout == "enabled\n"
+    # pam-auth-update takes the files for its own still.
+    made = alone.snapshot("/etc/pam.d")
+    alone.run("pam-auth-update --package")
+    assert alone.snapshot("/etc/pam.d") == made
+    alone.run("pyhome rollback setup --yes")
+    assert alone.snapshot(*WHERE) == before
+
+
+def test_another_profile_since_then_stays(alone: Chroot) -> None:
+    alone.run("pam-auth-update --disable pyhome && pyhome setup --yes && pam-auth-update --enable libpam-mount")
+    alone.run("pyhome rollback setup --yes")
+    text = (alone.path / "etc/pam.d/common-auth").read_text()
+    assert "pam_mount.so" in text
+    assert "pam_pyhome.so" not in text
+
+
+def test_what_would_refuse_a_right_password_is_not_done(alone: Chroot) -> None:
+    """A line put in by hand where pam-auth-update counts without it: its jump would land on pam_deny."""
+    alone.run("pam-auth-update --disable pyhome")
+    alone.run("sed -i 's/success=1/success=2/; /^auth.*pam_deny/i auth optional pam_faildelay.so' /etc/pam.d/common-auth")
+    before = alone.snapshot(*WHERE)
+    done = alone.run("pyhome setup --yes", check=False)
+    assert done.returncode == 60, done.stdout + done.stderr
+    assert "a right password" in done.stderr
+    assert alone.snapshot(*WHERE) == before
