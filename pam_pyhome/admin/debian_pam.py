@@ -10,7 +10,7 @@ from typing import Any
 
 from pam_pyhome.admin.plan import Change, Node, observe
 from pam_pyhome.errors import SetupError
-from pam_pyhome.kernel import private
+from pam_pyhome.kernel import namespace
 
 PROGRAM = "/usr/sbin/pam-auth-update"
 PROFILE = "/usr/share/pam-configs/pyhome"
@@ -33,7 +33,7 @@ def manages(path: str) -> bool:
 def changes(*, enabled: bool) -> list[Change]:
     """What pam-auth-update would do to switch our profile on, or off. SetupError if it would do nothing of the kind."""
     option = "--enable" if enabled else "--disable"
-    made: dict[str, Any] = json.loads(private.run(lambda: _run(option), seconds=_SECONDS))
+    made: dict[str, Any] = json.loads(namespace.run(PROGRAM, lambda: _run(option), seconds=_SECONDS))
     if made["status"] != 0:
         raise SetupError(PROGRAM, f"fails: {made['said']}")
     found = []
@@ -51,7 +51,7 @@ def changes(*, enabled: bool) -> list[Change]:
 def _run(option: str) -> bytes:
     """In namespaces of its own."""
     for directory in (*DIRECTORIES, _DEBCONF):
-        private.copy_over(directory)
+        namespace.copy_over(directory)
     ran = subprocess.run(
         [PROGRAM, option, "pyhome"],
         stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from pam_pyhome.admin import ecryptfs_tools
 from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.errors import SetupError
 from pam_pyhome.formats import ecryptfs_key, ecryptfs_layout
-from pam_pyhome.kernel import libpam, private
+from pam_pyhome.kernel import libpam, namespace
 from pam_pyhome.kernel.digest import stretch
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Tried(NamedTuple):
 def try_out(service: str, files: Mapping[str, bytes | None]) -> Tried:
     """Log in to a service with `files` of /etc/pam.d in place. StorageError if that cannot be tried."""
     uid = _free_uid()
-    answer = private.run(lambda: _try(service, uid, files), seconds=_SECONDS)
+    answer = namespace.run(f"trying out the PAM service {service}", lambda: _try(service, uid, files), seconds=_SECONDS)
     found: dict[str, Any] = json.loads(answer)
     return Tried(found["right"], found["wrong"], found["leased"], found["mounted"])
 
@@ -82,20 +82,20 @@ def _try(service: str, uid: int, files: Mapping[str, bytes | None]) -> bytes:
 
 
 def _lay_out(uid: int, files: Mapping[str, bytes | None]) -> None:
-    private.hide(_HIDDEN)
+    namespace.hide(_HIDDEN)
     hashed = libpam.crypt(RIGHT, _SALT).decode("ascii")
     lines = {
         "/etc/passwd": f"{USER}:x:{uid}:{uid}::/home/{USER}:{_shell()}\n",
         "/etc/group": f"{USER}:x:{uid}:\n",
         "/etc/shadow": f"{USER}:{hashed}:19000:0:99999:7:::\n",
     }
-    private.put_over({path: _read(path) + line.encode() for path, line in lines.items() if os.path.exists(path)}, "/run")
-    private.copy_over("/etc/pam.d")
+    namespace.put_over({path: _read(path) + line.encode() for path, line in lines.items() if os.path.exists(path)}, "/run")
+    namespace.copy_over("/etc/pam.d")
     for path, content in files.items():
         if content is None:
             os.unlink(path)
         else:
-            private.write(path, content, 0o644)
+            namespace.write(path, content, 0o644)
     _encrypt_home(uid)
 
 
@@ -130,7 +130,7 @@ def _encrypt_home(uid: int) -> None:
         ecryptfs_layout.AUTO_UMOUNT: b"",
     }
     for name, content in files.items():
-        private.write(f"{place}/.ecryptfs/{name}", content, 0o600)
+        namespace.write(f"{place}/.ecryptfs/{name}", content, 0o600)
     for path in _below((home, place)):
         os.chown(path, uid, uid)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.backends import ecryptfs_store as store
-from pam_pyhome.errors import StorageError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_authtok import emit_auth_token
 from pam_pyhome.formats.ecryptfs_key import (
@@ -21,10 +20,9 @@ from pam_pyhome.formats.ecryptfs_key import (
     wrapping_passphrase,
 )
 from pam_pyhome.formats.ecryptfs_wrapped import emit_wrapped, wrap
-from pam_pyhome.kernel import files, keyring, mounts
+from pam_pyhome.kernel import files, keyring, mounts, namespace
 from pam_pyhome.kernel.cipher import aes128_ecb_encrypt
 from pam_pyhome.kernel.digest import stretch
-from pam_pyhome.kernel.namespace import leave_mounts
 from pam_pyhome.kernel.process import real_user
 
 TYPE_CHECKING = False
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 FSTYPE = "ecryptfs"
 _TEXTS = "/usr/share/ecryptfs-utils/ecryptfs-mount-private"
 _HINTS = {"README.txt": f"{_TEXTS}.txt", "Access-Your-Private-Data.desktop": f"{_TEXTS}.desktop"}
-_MESSAGE_MAX = 4096
+_SECONDS = 600.0
 
 
 def lay_out(account: Account, password: bytes, passphrase: bytes, place: str, mountpoint: str) -> None:
@@ -88,30 +86,17 @@ def link_storage(account: Account, directory: str) -> None:
 
 
 def with_open(account: Account, passphrase: bytes, place: str, mountpoint: str, work: Callable[[], None]) -> None:
-    """Do `work` while what was laid out is mounted on `mountpoint`, in a child whose mounts nobody else sees.
+    """Do `work` while what was laid out is mounted on `mountpoint`, in a process whose mounts nobody else sees.
 
     They are gone when it ends, however it ends. StorageError with what went wrong there.
     """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(reader)
-            leave_mounts()
-            _mount(account, passphrase, f"{place}/{store.LOWER}", mountpoint)
-            work()
-            status = 0
-        except BaseException as error:  # noqa: BLE001 - the parent tells it
-            os.write(writer, str(error).encode("utf-8", "replace")[:_MESSAGE_MAX])
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with open(reader, "rb") as said:
-        message = said.read().decode("utf-8", "replace")
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        raise StorageError(f"filling {mountpoint}", message or "the process that did it was killed")
+
+    def inside() -> bytes:
+        _mount(account, passphrase, f"{place}/{store.LOWER}", mountpoint)
+        work()
+        return b""
+
+    namespace.run(f"filling {mountpoint}", inside, seconds=_SECONDS)
 
 
 def _mount(account: Account, passphrase: bytes, lower: str, mountpoint: str) -> None:

@@ -49,26 +49,35 @@ class FromFile(AtTerminal):
     """The `policy.verbs.Talk` of a script: each line of a file answers one prompt. What would be said to a person is not said."""
 
     def __init__(self, path: str) -> None:
-        """Read the file, or the standard input for ``-``. OSError."""
-        if path == STDIN:
-            data = sys.stdin.buffer.read(4 * LINE_MAX)
-        else:
-            with open(path, "rb", opener=_open_gently) as file:
-                data = file.read(4 * LINE_MAX)
-        self._lines = data.removesuffix(b"\n").split(b"\n") if data else []
+        """Open the file, or take the standard input for ``-``. NoAnswerError if that cannot be read."""
+        try:
+            self._file = sys.stdin.buffer if path == STDIN else open(path, "rb", opener=_open_gently)  # noqa: SIM115 - read later
+        except OSError as error:
+            raise NoAnswerError(f"{path}: {error.strerror}") from error
+        self._path = path
 
     def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
-        """See `Talk.ask`."""
-        return self._lines.pop(0) if self._lines else None
+        """See `Talk.ask`. NoAnswerError if the file cannot be read."""
+        try:
+            line = self._file.readline(LINE_MAX)
+        except OSError as error:
+            raise NoAnswerError(f"{self._path}: {error.strerror}") from error
+        return line.removesuffix(b"\n") if line else None
 
     def both(self) -> tuple[bytes, bytes]:
         """The present password and the new one. NoAnswerError if there are not two lines."""
-        if len(self._lines) < 2:
+        present, new = self.ask(""), self.ask("")
+        if present is None or new is None:
             raise NoAnswerError("the file has not two lines, the present password and the new one")
-        return self._lines[0], self._lines[1]
+        return present, new
 
     def say(self, line: str) -> None:
         """Say nothing."""
+
+
+def answers(path: str | None) -> AtTerminal:
+    """Where passwords come from: the file at `path`, or the terminal. NoAnswerError."""
+    return AtTerminal() if path is None else FromFile(path)
 
 
 def _open_gently(path: str, flags: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -13,18 +12,26 @@ import click
 from pam_pyhome.admin import creation
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.fscrypt_costs import PATH as COSTS
+from pam_pyhome.cli import homes_text, options
 from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.answers import answers
 from pam_pyhome.cli.failure import CommandError, reported
-from pam_pyhome.cli.terminal import LINE_MAX, Secrets, emit
-from pam_pyhome.errors import CreateError, FormatError, StorageError, UnsafeFileError
+from pam_pyhome.cli.terminal import emit
+from pam_pyhome.errors import (
+    CreateError,
+    FormatError,
+    NoAnswerError,
+    PasswordUnchangedError,
+    StorageError,
+    UnsafeFileError,
+)
 from pam_pyhome.formats.fscrypt_conf import CONF
 from pam_pyhome.formats.fscrypt_meta import PROTECTOR
+from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STDIN = "-"
-_PASSWORD = 1
 _ADVICE = {
     facts.BAD_NAME: "use up to 32 small letters, digits, '-' and '_', and begin with a letter",
     facts.SYSTEM_USER: "name another user",
@@ -46,17 +53,13 @@ _ADVICE = {
 
 
 @click.command(help="Make an encrypted home for USER, and the account if there is none.")
-@click.argument("user")
+@options.USER
 @click.option(
     "--backend",
     type=click.Choice(["fscrypt", "ecryptfs"]),
     help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
 )
-@click.option(
-    "--password-file",
-    metavar="FILE|-",
-    help="Where the login password is: the first line of FILE, or of the standard input.",
-)
+@options.PASSWORD_FILE
 def create(user: str, backend: str | None, password_file: str | None) -> None:
     """Make a home."""
     if os.geteuid() != 0:
@@ -85,23 +88,11 @@ def _show(user: str, recovery: str) -> None:
 
 
 def _password(user: str, path: str | None) -> bytes:
-    """The first line of a file, or of the standard input, or what somebody types twice."""
-    if path == STDIN:
-        return Secrets(ask=False).next("")
-    if path is not None:
-        try:
-            with open(path, "rb") as file:
-                return file.readline(LINE_MAX).removesuffix(b"\n")
-        except OSError as error:
-            reason = f"{path}: {error.strerror}; name a file whose first line is the password"
-            raise CommandError(reason, _PASSWORD) from error
-    if not sys.stdin.isatty():
-        raise click.UsageError("the standard input is no terminal: give --password-file")
-    source = Secrets(ask=True)
-    password, again = (source.next(prompt) for prompt in (f"Login password of {user}", "The same again"))
-    if password != again:
-        raise CommandError("the passwords do not match; nothing was changed, start again", _PASSWORD)
-    return password
+    """The first line of a file, or of the standard input, or what somebody types twice. NoAnswerError."""
+    try:
+        return answers(path).ask(f"Login password of {user}", new=True) or b""
+    except PasswordUnchangedError:
+        raise NoAnswerError("the two passwords are not the same") from None
 
 
 def _end_properly() -> None:
@@ -121,6 +112,8 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
         with reported(user):
             try:
                 yield
+            except NoAnswerError as error:
+                raise CommandError(homes_text.failed(failure_of(error), user), error.exit_code) from error
             except CreateError as error:
                 detail = f" ({error.detail})" if error.detail else ""
                 raise CommandError(f"{user}: {error.reason}{detail}; {_advice(error)}", error.exit_code) from error

@@ -12,6 +12,7 @@ from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.admin.doctor import finding, home, install, kernel, memory, pam
 from pam_pyhome.admin.doctor.answers import Person
 from pam_pyhome.admin.doctor.finding import Finding
+from pam_pyhome.cli import options
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.sshd import doctor as ssh
@@ -24,8 +25,8 @@ _STATUS = {finding.OK: 0, finding.WARN: 1, finding.FAIL: 2}
 
 
 @click.command(help="Say what stands between USER, or anybody, and an open home. Changes nothing.")
-@click.argument("user", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.ANY_USER
+@options.JSON
 @click.pass_context
 def doctor(context: click.Context, user: str | None, *, as_json: bool) -> None:
     """Check everything; 0 if all is well, 1 if something could be better, 2 if something does not work."""

@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
-from pam_pyhome.admin import accounts, homes
-from pam_pyhome.cli import homes_json, homes_text
+from pam_pyhome.admin import homes
+from pam_pyhome.cli import homes_json, homes_text, options
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.answers import AtTerminal, FromFile
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError, reported
+from pam_pyhome.cli.answers import AtTerminal, FromFile, answers
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.errors import NoAnswerError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from pam_pyhome.formats.facts import HomeFacts
 
-Command = TypeVar("Command", bound="Callable[..., None]")
-
-
-def _complete_user(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of ordinary users."""
-    return [CompletionItem(account.name) for account in accounts.people() if account.name.startswith(incomplete)]
-
-
-_USER = click.argument("user", required=False, shell_complete=_complete_user)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_FILE = click.option(
-    "--password-file", type=click.Path(), metavar="FILE", help="Read passwords from FILE, or from the standard input for '-'."
-)
-
-
 @click.command("list", help="List the encrypted homes: all of them for root, for others their own.")
-@_JSON
+@options.JSON
 def list_(*, as_json: bool) -> None:
     """All homes."""
     with _answering(as_json=as_json):
@@ -54,8 +38,8 @@ def list_(*, as_json: bool) -> None:
 
 
 @click.command(help="Say whether the home of USER is open, and who holds it.")
-@_USER
-@_JSON
+@options.ANY_USER
+@options.JSON
 def status(user: str | None, *, as_json: bool) -> None:
     """A sentence."""
     with _answering(as_json=as_json):
@@ -68,8 +52,8 @@ def status(user: str | None, *, as_json: bool) -> None:
 
 
 @click.command(help="Tell everything about the home of USER, and what to do next.")
-@_USER
-@_JSON
+@options.ANY_USER
+@options.JSON
 def inspect(user: str | None, *, as_json: bool) -> None:
     """A sentence, the facts, the next step."""
     with _answering(as_json=as_json):
@@ -81,8 +65,8 @@ def inspect(user: str | None, *, as_json: bool) -> None:
 
 
 @click.command(help="List the sessions that hold the home of USER.")
-@_USER
-@_JSON
+@options.ANY_USER
+@options.JSON
 def sessions(user: str | None, *, as_json: bool) -> None:
     """A table."""
     with _answering(as_json=as_json):
@@ -96,13 +80,13 @@ def sessions(user: str | None, *, as_json: bool) -> None:
 
 
 @click.command(help="Open the home of USER. Without a session, it stays open until 'pyhome lock'.")
-@_USER
-@_FILE
-@_JSON
+@options.ANY_USER
+@options.PASSWORD_FILE
+@options.JSON
 def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> None:
     """Open by hand."""
     with _answering(as_json=as_json):
-        changed, facts = homes.perform(user, Request(broker.UNLOCK), _answers(password_file))
+        changed, facts = homes.perform(user, Request(broker.UNLOCK), answers(password_file))
         said = "" if changed else f"The home of {facts.user} was open already. "
         _print_outcome(facts, changed=changed, as_json=as_json, said=f"{said}{homes_text.headline(facts)}")
         if changed and not as_json and _is_below(os.fsdecode(facts.mountpoint)):
@@ -110,13 +94,13 @@ def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> Non
 
 
 @click.command(help="Lock the home of USER, unless it is in use by another session or by a process.")
-@_USER
+@options.ANY_USER
 @click.option(
     "--wait", "seconds", type=click.IntRange(0, broker.LONGEST_WAIT), default=0, metavar="SECONDS",
     help="How long to wait for sessions and processes to end.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Then lock it under other sessions, and end processes of USER that use it.")
-@_JSON
+@options.JSON
 def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
     """Lock by hand."""
     with _answering(as_json=as_json):
@@ -127,21 +111,21 @@ def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
 
 
 @click.command(help="Change the password of USER's home, and with it the login password if the home follows that.")
-@_USER
+@options.ANY_USER
 @click.option("--home-only", is_flag=True, help="Change that of the home only, as after a login password was reset.")
-@_FILE
-@_JSON
+@options.PASSWORD_FILE
+@options.JSON
 def passwd(user: str | None, password_file: str | None, *, home_only: bool, as_json: bool) -> None:
     """Change a password."""
     with _answering(as_json=as_json):
-        answers = _answers(password_file)
+        given = answers(password_file)
         facts = _show(user)
         both = facts.follows_login and not home_only
         if both:
-            lines = answers.both() if isinstance(answers, FromFile) else None
-            changed, facts = homes.change_both_passwords(facts, lines, answers)
+            lines = given.both() if isinstance(given, FromFile) else None
+            changed, facts = homes.change_both_passwords(facts, lines, given)
         else:
-            changed, facts = homes.perform(user, Request(broker.PASSWD), answers)
+            changed, facts = homes.perform(user, Request(broker.PASSWD), given)
         with_it = "; the login password is as it was" if facts.follows_login and not both else ""
         said = f"The home of {facts.user} opens with the new password{with_it}."
         _print_outcome(facts, changed=changed, as_json=as_json, said=said)
@@ -154,13 +138,6 @@ def _show(user: str | None) -> HomeFacts:
 def _asked(user: str | None) -> list[HomeFacts]:
     """The home of a user; without one, that of whoever asks, and for root all."""
     return homes.everybody(AtTerminal()) if user is None and os.geteuid() == 0 else [_show(user)]
-
-
-def _answers(password_file: str | None) -> AtTerminal:
-    if password_file is None:
-        return AtTerminal()
-    with reported(password_file):
-        return FromFile(password_file)
 
 
 def _print_outcome(facts: HomeFacts, *, changed: bool, as_json: bool, said: str) -> None:

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import plan as plans
+from pam_pyhome.cli import options
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pam_pyhome.admin.plan import Change
-
-DECLINED = 1
-YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def show(changes: Iterable[Change]) -> None:
@@ -32,13 +29,8 @@ def show(changes: Iterable[Change]) -> None:
 
 def confirm(changes: Sequence[Change], *, yes: bool) -> None:
     """Ask before anything is changed; on a terminal only. Without one, `--yes` has to be given."""
-    if yes or not changes:
-        return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("there is no terminal to ask on; --yes goes on without")
-    show(changes)
-    if not click.confirm(f"{summary(changes)}. Go on?", default=False):
-        raise CommandError("nothing was changed", DECLINED)
+    if changes:
+        options.confirm(f"{summary(changes)}. Go on?", yes=yes, show=lambda: show(changes))
 
 
 def summary(changes: Sequence[Change]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from pam_pyhome.admin import setup as setups
-from pam_pyhome.cli import plans
+from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.errors import PyhomeError
 from pam_pyhome.sshd import manage, survey
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pam_pyhome.admin.plan import Change
 
 VERSION = 1
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 class _Undo(NamedTuple):
@@ -51,8 +50,8 @@ _UNDOS = {
 
 @click.command(help="Make this machine ready for homes that open at login.")
 @click.option("--dry-run", is_flag=True, help="Show the plan as a diff, try it out, and change nothing.")
-@_JSON
-@plans.YES
+@options.JSON
+@options.YES
 def setup(*, dry_run: bool, as_json: bool, yes: bool) -> None:
     """Plan, try out, confirm, carry out, prove."""
     with _reported():
@@ -90,8 +89,8 @@ def _restore(*, dry_run: bool) -> None:
 @click.command(help="Take back what NAME has changed; without a name, list what can be taken back.")
 @click.argument("name", required=False, type=click.Choice(list(_UNDOS)))
 @click.option("--dry-run", is_flag=True, help="Show the plan as a diff and change nothing.")
-@_JSON
-@plans.YES
+@options.JSON
+@options.YES
 def rollback(name: str | None, *, dry_run: bool, as_json: bool, yes: bool) -> None:
     """List or undo."""
     with _reported():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from pam_pyhome.admin import login_shell
+from pam_pyhome.cli import options
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.errors import LoginShellError
@@ -18,8 +18,6 @@ from pam_pyhome.formats.shells import PATH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DECLINED = 1
-_YES = click.option("--yes", is_flag=True, help="Do not ask.")
 _ADVICE = {
     login_shell.NO_USER: "check the name",
     login_shell.SYSTEM_USER: "leave its shell as it is",
@@ -42,14 +40,14 @@ def shell(context: click.Context) -> None:
 
 
 @shell.command(help="Make pyhome-shell the login shell of USER.")
-@click.argument("user")
-@_YES
+@options.USER
+@options.YES
 def enable(user: str, *, yes: bool) -> None:
     """Enable for one user."""
     with _reported(user):
         found = login_shell.show(user)
         if not found.enabled:
-            _confirm(f"Make {login_shell.STUB} the login shell of {one_line(user)}?", yes=yes)
+            options.confirm(f"Make {login_shell.STUB} the login shell of {one_line(user)}?", yes=yes)
         changed = login_shell.enable(user)
         found = login_shell.show(user)
     _print(found, changed=changed)
@@ -58,21 +56,21 @@ def enable(user: str, *, yes: bool) -> None:
 
 
 @shell.command(help="Give USER the real shell back.")
-@click.argument("user")
-@_YES
+@options.USER
+@options.YES
 def disable(user: str, *, yes: bool) -> None:
     """Disable for one user."""
     with _reported(user):
         found = login_shell.show(user)
         if found.enabled:
-            _confirm(f"Make {found.real_shell} the login shell of {one_line(user)} again?", yes=yes)
+            options.confirm(f"Make {found.real_shell} the login shell of {one_line(user)} again?", yes=yes)
         changed = login_shell.disable(user)
         found = login_shell.show(user)
     _print(found, changed=changed)
 
 
 @shell.command(help="Say which login shell and which real shell USER has.")
-@click.argument("user")
+@options.USER
 @click.pass_context
 def show(context: click.Context, user: str) -> None:
     """Show one user; 1 if pyhome-shell is not the login shell."""
@@ -87,16 +85,6 @@ def _print(found: login_shell.Found, *, changed: bool | None) -> None:
     if found.enabled:
         line += f", the real shell {one_line(found.real_shell or 'is not recorded')}"
     click.echo(f"{line}; nothing was changed" if changed is False else line)
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    """Ask before anything is changed; on a terminal only."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; --yes goes on without")
-    if not click.confirm(question, err=True):
-        raise CommandError("nothing was changed", _DECLINED)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pam_pyhome.cli import plans
+from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.errors import PyhomeError
@@ -41,7 +41,7 @@ def sshd(context: click.Context) -> None:
 def _planning(command: Callable[..., None]) -> Callable[..., None]:
     """The options of `plan` and `apply`."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        options.JSON,
         click.option("--prune", is_flag=True, help="Also remove the key files of users who do not exist."),
         click.option(
             "--unlock-at-login/--no-unlock-at-login",
@@ -56,11 +56,11 @@ def _planning(command: Callable[..., None]) -> Callable[..., None]:
 
 @sshd.command(help="Show what 'apply' would change, as a unified diff.")
 @_planning
-def plan(**options: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
+def plan(**given: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
     """Show the plan."""
     with _reported():
-        proposal = manage.propose(_options(options))
-    if options["as_json"]:
+        proposal = manage.propose(_options(given))
+    if given["as_json"]:
         plans.print_json(_described(proposal.changes, proposal.found.problems))
         return
     plans.show(proposal.changes)
@@ -70,16 +70,16 @@ def plan(**options: Any) -> None:  # noqa: ANN401 - click hands over what _plann
 
 @sshd.command("apply", help="Lay out all users' keys and have sshd read them.")
 @_planning
-@plans.YES
-def apply_(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
+@options.YES
+def apply_(*, yes: bool, **given: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
     """Carry out the plan."""
     with _reported():
-        proposal = manage.propose(_options(options))
+        proposal = manage.propose(_options(given))
         _complain(proposal)
         plans.confirm(proposal.changes, yes=yes)
         reloaded = manage.carry_out(proposal)
         findings = inspection.about_users(proposal) if proposal.changes else []
-    if options["as_json"]:
+    if given["as_json"]:
         users = [finding._asdict() for finding in findings]
         plans.print_json(_described(proposal.changes, proposal.found.problems) | {"reload": reloaded, "users": users})
         return
@@ -91,8 +91,8 @@ def apply_(*, yes: bool, **options: Any) -> None:  # noqa: ANN401 - click hands 
 
 
 @sshd.command(help="Compare the layout with what it should be, and ask sshd which file answers for USERS.")
-@click.argument("users", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.USERS
+@options.JSON
 @click.pass_context
 def check(context: click.Context, users: tuple[str, ...], *, as_json: bool) -> None:
     """Check everything; 1 if something is not as it should be."""
@@ -108,9 +108,9 @@ def check(context: click.Context, users: tuple[str, ...], *, as_json: bool) -> N
 
 
 @sshd.command(help="Carry the keys of USER into the layout now.")
-@click.argument("user")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@plans.YES
+@options.USER
+@options.JSON
+@options.YES
 def sync(user: str, *, as_json: bool, yes: bool) -> None:
     """Refresh one user."""
     with _reported():
@@ -125,8 +125,8 @@ def sync(user: str, *, as_json: bool, yes: bool) -> None:
 
 
 @sshd.command(help="Take back everything that 'apply' and 'sync' have changed.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@plans.YES
+@options.JSON
+@options.YES
 def revert(*, as_json: bool, yes: bool) -> None:
     """Restore what was there before."""
     with _reported():

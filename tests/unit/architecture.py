@@ -36,8 +36,12 @@ SLOW = {
     "argparse", "asyncio", "collections", "dataclasses", "enum", "inspect", "json", "logging", "pathlib", "re", "socket",
     "subprocess", "tempfile", "typing",
 }  # fmt: skip
-#: pyhomed starts once, not at a login.
-NOT_AT_LOGIN = {Path(f"pam_pyhome/host/{name}.py") for name in ("pyhomed", "broker", "packets", "requests")}
+#: pyhomed starts once, not at a login; and no login makes a home.
+NOT_AT_LOGIN = {
+    *(Path(f"pam_pyhome/host/{name}.py") for name in ("pyhomed", "broker", "packets", "requests")),
+    Path("pam_pyhome/backends/ecryptfs_create.py"),
+    Path("pam_pyhome/kernel/namespace.py"),
+}
 PURE = {"__future__", "binascii", "hashlib", "struct"}
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint"}
 KERNEL_ONLY = {"ctypes", "_ctypes", "cffi"}

@@ -78,7 +78,7 @@ FAILED = {
         47,
         "unlock: there is no terminal to ask for the password on; type it at the prompt, or give it with --password-file",
     ),
-    "no file": (ADA, "unlock --password-file /nosuch", 1, "unlock: /nosuch: No such file or directory; check the path, or make"),
+    "no file": (ADA, "unlock --password-file /nosuch", 47, "unlock: /nosuch: No such file or directory; type it at the prompt"),
     "an empty file": (ADA, "unlock --password-file /dev/null", 47, "unlock: no password was given; type it at the prompt"),
     "too long a wait": (ADA, "lock --wait 3601", 2, "lock: Invalid value for '--wait': 3601 is not in the range 0<=x<=3600"),
     "a password as an argument": (ADA, "unlock ada secret", 2, "unlock: Got unexpected extra argument"),

@@ -35,9 +35,13 @@ def path(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["pyhome", "s"], {"sessions", "shell", "sshd", "status"}),
+        (["pyhome", "s"], {"sessions", "setup", "shell", "sshd", "status"}),
         (["pyhome", "un"], {"unlock"}),
         (["pyhome", "ecryptfs", "re"], {"rewrap"}),
+        (["pyhome", "create", "--backend", ""], {"fscrypt", "ecryptfs"}),
+        (["pyhome", "doctor", "--"], {"--json", "--help"}),
+        (["pyhome", "rollback", ""], {"setup", "sshd"}),
+        (["pyhome", "rollback", "--d"], {"--dry-run"}),
         (["pyhome", "lock", "--f"], {"--force"}),
         (["pyhome", "passwd", "--"], {"--home-only", "--password-file", "--json", "--help"}),
         (["pyhome", "status", "nosuchusershere"], set()),
