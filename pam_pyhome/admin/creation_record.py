@@ -121,6 +121,8 @@ class Records:
 
 def find(user: str) -> Begun | None:
     """The record of a user, or None. FormatError for one that cannot be made sense of."""
+    if "/" in user or user.startswith("."):
+        return None  # not a name that a record could have
     try:
         fd = files.open_directory(DIRECTORY, owners=(0,))
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.admin.doctor import finding, home, install, kernel, memory, pam
 from pam_pyhome.admin.doctor.answers import Person
 from pam_pyhome.admin.doctor.finding import Finding
-from pam_pyhome.cli import options
+from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.sshd import doctor as ssh
@@ -20,7 +19,6 @@ from pam_pyhome.sshd import doctor as ssh
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-VERSION = 1
 _STATUS = {finding.OK: 0, finding.WARN: 1, finding.FAIL: 2}
 
 
@@ -36,8 +34,7 @@ def doctor(context: click.Context, user: str | None, *, as_json: bool) -> None:
         findings = list(examine(user))
     worst = finding.verdict(findings)
     if as_json:
-        found = [each._asdict() for each in findings]
-        click.echo(json.dumps({"version": VERSION, "verdict": worst, "user": user, "findings": found}, indent=2))
+        plans.print_json({"verdict": worst, "user": user, "findings": [each._asdict() for each in findings]})
     else:
         _print(findings)
     context.exit(_STATUS[worst])
@@ -48,7 +45,7 @@ def examine(user: str | None) -> Iterator[Finding]:
     account = look_up(user) if user is not None else None
     if user is not None and account is None:
         yield Finding(finding.FAIL, "keys.user", user, "is no user of this machine", f"getent passwd {user}")
-    yield from kernel.check()
+    yield from kernel.check("" if account is None else home.kind(account))
     yield from install.check()
     person = None if account is None else Person("", name=account.name, uid=account.uid, local=_is_local(account.name))
     yield from pam.check(install.settings().skip_services, person)

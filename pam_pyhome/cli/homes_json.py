@@ -1,4 +1,4 @@
-"""Homes, and failures, as JSON: docs/json.md is the contract, and `VERSION` its number. Fields are added, never changed."""
+"""Homes, and failures, as JSON: docs/json.md is the contract."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pam_pyhome.cli.options import JSON_VERSION
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
-
-VERSION = 1
 
 
 def listing(homes: Sequence[HomeFacts]) -> str:
@@ -41,7 +41,7 @@ def error(failure: Failure, message: str) -> str:
 
 
 def _emit(**fields: object) -> str:
-    return json.dumps({"version": VERSION, **fields}, indent=2)
+    return json.dumps({"version": JSON_VERSION, **fields}, indent=2)
 
 
 def home(facts: HomeFacts) -> dict[str, Any]:

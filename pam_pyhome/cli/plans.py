@@ -57,5 +57,5 @@ def _node(node: plans.Node | None) -> dict[str, object] | None:
 
 
 def print_json(value: dict[str, object]) -> None:
-    """One object."""
-    click.echo(json.dumps(value, indent=2))
+    """One object, with the version of its description."""
+    click.echo(json.dumps({"version": options.JSON_VERSION, **value}, indent=2))

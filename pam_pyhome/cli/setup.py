@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from pam_pyhome.admin.plan import Change
 
-VERSION = 1
 
 
 class _Undo(NamedTuple):
@@ -64,7 +63,7 @@ def setup(*, dry_run: bool, as_json: bool, yes: bool) -> None:
     if as_json:
         proved = {name: {"leased": each.leased, "mounted": each.mounted} for name, each in sorted(proposal.after.items())}
         described = plans.described(proposal.changes)
-        plans.print_json({"version": VERSION, "changes": described, "proved": proved, "dry_run": dry_run})
+        plans.print_json({"changes": described, "proved": proved, "dry_run": dry_run})
         return
     if dry_run:
         plans.show(proposal.changes)
@@ -107,7 +106,7 @@ def rollback(name: str | None, *, dry_run: bool, as_json: bool, yes: bool) -> No
             plans.confirm(changes, yes=yes)
         said = undo.carry_out(changes) if undo.when() is not None and not dry_run else []
     if as_json:
-        plans.print_json({"version": VERSION, "name": name, "changes": plans.described(changes), "dry_run": dry_run})
+        plans.print_json({"name": name, "changes": plans.described(changes), "dry_run": dry_run})
         return
     for line in said:
         click.echo(line)
@@ -119,7 +118,7 @@ def _list(*, as_json: bool) -> None:
     there = {name: (undo, when, undo.plan()) for name, (undo, when) in found.items() if when is not None}
     if as_json:
         listed = [{"name": name, "when": int(when), "changes": plans.described(plan)} for name, (_, when, plan) in there.items()]
-        plans.print_json({"version": VERSION, "rollbacks": listed})
+        plans.print_json({"rollbacks": listed})
         return
     for name, (undo, when, plan) in there.items():
         click.echo(f"{name:8}{time.strftime('%Y-%m-%d %H:%M', time.localtime(when))}  {undo.what}; {plans.summary(plan)}")

@@ -113,7 +113,11 @@ def test_taken_back_at_once(machine: CreateMachine, how: str) -> None:
         ended, said = interrupted(machine, how, step, name)
         assert "Traceback" not in said
         if ended == 0:
-            break
+            if int(said.rpartition("steps=")[2]) < step:
+                break
+            # It can do without this one, as without a lock that bounds memory.
+            before = machine.state_of_things()
+            continue
         steps += 1
         assert machine.state_of_things() == before, f"step {step}: {said}"
         assert not machine.leftovers(), f"step {step}: {said}"

@@ -311,6 +311,13 @@ def test_a_home_that_a_session_holds_is_fine(machine: DoctorMachine) -> None:
         process.stdin.close()
 
 
+def test_a_home_that_was_opened_by_hand_is_fine(machine: DoctorMachine) -> None:
+    machine.record_home()
+    (machine.state(ADA) / "hold").touch()
+    assert machine.complaints("ada") == []
+    assert any("opened by hand" in each["text"] for each in machine.doctor("ada")["findings"])
+
+
 def test_a_user_who_does_not_exist(machine: DoctorMachine) -> None:
     (found,) = machine.complaints("nobody-at-all")
     assert (found["level"], found["check"]) == ("fail", "keys.user")

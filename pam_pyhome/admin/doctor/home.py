@@ -15,6 +15,7 @@ from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import shells
 from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
 from pam_pyhome.formats.state import parse_open
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.process import rights_of
@@ -23,7 +24,8 @@ from pam_pyhome.policy import leases
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pam_pyhome.backends.base import Account
+    from pam_pyhome.backends.base import Account, Backend
+    from pam_pyhome.formats.state import OpenRecord
 
 LINGER = "/var/lib/systemd/linger"
 _ROOM = 64 * 1024
@@ -33,6 +35,15 @@ _PARSERS: dict[str, Callable[[bytes], object]] = {
     layout.SIGNATURES: layout.parse_signatures,
     layout.MOUNTPOINT: layout.parse_mountpoint,
 }
+
+
+def kind(account: Account) -> str:
+    """The name of the backend; empty if there is no home, or none that can be told."""
+    try:
+        backend = registry.find(account)
+    except (OSError, PyhomeError):
+        return ""
+    return "" if backend is None else backend.name
 
 
 # Key files
@@ -56,6 +67,24 @@ def check_keys(account: Account) -> Iterator[Finding]:
         yield from _about_files(account)
         yield from _about_wishes(account)
         yield from _about_storage(account)
+    else:
+        yield from _about_slots(account, backend)
+
+
+def _about_slots(account: Account, backend: Backend) -> Iterator[Finding]:
+    """What opens a home that has no key files of its own."""
+    try:
+        slots = backend.describe(account).slots
+    except (OSError, PyhomeError) as error:
+        yield Finding(FAIL, "keys.slot", account.name, str(error), "restore it from a backup")
+        return
+    for slot in slots:
+        if not slot.trouble:
+            yield Finding(OK, "keys.slot", slot.name, f"is there and reads well: {slot.kind}")
+        elif slot.usable:
+            yield Finding(WARN, "keys.slot", slot.name, slot.trouble, f"pyhome unlock {account.name}")
+        else:
+            yield Finding(FAIL, "keys.slot", slot.name, slot.trouble, "restore it from a backup")
 
 
 def _about_no_home(account: Account) -> Finding:
@@ -202,6 +231,7 @@ def _about_state(uid: int) -> Iterator[Finding]:
     try:
         held = _held_locks(directory)
         names = [name for name in os.listdir(directory) if name.startswith(leases.LEASE_PREFIX)]
+        on_hold = files.exists(directory, leases.HOLD)
         alive = sum(os.stat(name, dir_fd=directory).st_ino in held for name in names)
         content = files.read_file(directory, leases.OPEN, owners=(0,), limit=_RECORD_MAX)
         record = parse_open(content)
@@ -213,19 +243,36 @@ def _about_state(uid: int) -> Iterator[Finding]:
         return
     finally:
         os.close(directory)
-    path = os.fsdecode(record.mountpoint)
-    try:
-        status = os.stat(path)
-        device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    except OSError:
-        device = ""
-    if device != record.device:
+    path, state = os.fsdecode(record.mountpoint), _state(record)
+    if state == LOCKED:
         text = f"is on record as open at {path}, but is not mounted there; the next login opens it again"
         yield Finding(WARN, "leases.record", record.user, text, f"rm {leases.RUN}/{uid}/{leases.OPEN}")
+    elif state == PARTLY:
+        text = "has a home that is only partly locked: files that are in use stay readable"
+        yield Finding(WARN, "leases.partly", record.user, text, f"pyhome inspect {record.user}")
+    elif on_hold and not alive:
+        yield Finding(OK, "leases", record.user, "has an open home, opened by hand, until 'pyhome lock'")
     elif not alive:
         yield Finding(WARN, "leases.held", record.user, "has an open home, but no session", "systemctl restart pyhomed.service")
     else:
         yield Finding(OK, "leases", record.user, f"has an open home, held by {alive} sessions")
+
+
+def _state(record: OpenRecord) -> str:
+    """Whether the home that is on record as open is so."""
+    try:
+        status = os.stat(record.mountpoint)
+    except OSError:
+        return LOCKED
+    if f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}" != record.device:
+        return LOCKED
+    account = look_up(record.user)
+    if record.backend == "ecryptfs" or account is None:
+        return OPEN
+    try:
+        return registry.named(record.backend).describe(account).state
+    except (OSError, PyhomeError):
+        return LOCKED
 
 
 def _held_locks(directory: int) -> set[int]:

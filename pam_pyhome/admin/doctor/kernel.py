@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 _MODPROBE = ("/etc/modprobe.d/*.conf", "/run/modprobe.d/*.conf", "/usr/lib/modprobe.d/*.conf", "/lib/modprobe.d/*.conf")
 
 
-def check() -> Iterator[Finding]:
-    """eCryptfs, and AES in the processor."""
-    yield _about_ecryptfs()
+def check(backend: str) -> Iterator[Finding]:
+    """eCryptfs, unless the home is known to be of another kind, and AES in the processor."""
+    if backend in {"", "ecryptfs"}:
+        yield _about_ecryptfs()
     yield _about_aes()
 
 

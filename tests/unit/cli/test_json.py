@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from pam_pyhome import errors
-from pam_pyhome.cli import homes_json
+from pam_pyhome.admin.doctor.finding import Finding
+from pam_pyhome.admin.plan import Change, Node
+from pam_pyhome.cli import homes_json, plans
 from pam_pyhome.cli.failure import INTERRUPTED
 from pam_pyhome.formats.facts import Failure, HomeFacts
 from tests.unit.cli.known_homes import HOMES, OPEN
@@ -45,7 +47,7 @@ def test_the_manual_has_the_same_statuses() -> None:
 
 def documented_home() -> dict[str, str]:
     """Field by type of the table about homes."""
-    return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", TEXT.partition("A *home*:")[2], re.MULTILINE))
+    return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", TEXT.partition("A *home*:")[2].partition("###")[0], re.MULTILINE))
 
 
 def documented(what: str) -> set[str]:
@@ -78,6 +80,32 @@ def test_the_outer_objects() -> None:
     assert [output["version"] for output in outputs] == [1, 1, 1]
     assert outputs[2].keys() == {"version", "error"}
     assert outputs[2]["error"].keys() == documented("error")
+
+
+def fields(section: str, source: str) -> set[str]:
+    """The fields of the table behind "From `source`"."""
+    table = TEXT.partition(f"### {section}")[2].partition("\n###")[0].partition(f"From `{source}`")[2].partition("\n\nA *")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+
+def test_the_objects_of_doctor() -> None:
+    finding = Finding("ok", "check", "subject", "text")
+    assert documented("finding") == finding._asdict().keys()
+    assert fields("The machine", "doctor") == {"version", "verdict", "user", "findings"}
+
+
+def test_a_change_of_a_plan() -> None:
+    (change,) = plans.described([Change("/etc/x", None, Node(0, 0, 0o644, b"12"))])
+    assert documented("change") == change.keys()
+    node = change["after"]
+    assert isinstance(node, dict)
+    assert documented("node") == node.keys()
+    assert (node["mode"], node["size"]) == ("0644", 2)
+
+
+def test_every_object_has_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    plans.print_json({"changes": []})
+    assert json.loads(capsys.readouterr().out) == {"version": 1, "changes": []}
 
 
 def test_what_is_not_utf8_is_there_twice() -> None:
