@@ -32,7 +32,9 @@ class Journal:
 
     def __enter__(self) -> Self:
         """Lock out others who apply or undo."""
-        os.makedirs(self.directory, 0o700, exist_ok=True)
+        for path in (os.path.dirname(self.directory), self.directory):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
         os.close(files.open_directory(self.directory, owners=(0,)))
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._lock = os.open(os.path.join(self.directory, "lock"), flags, 0o600)
