@@ -122,7 +122,8 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
                 path = COSTS if thing in (CONF, PROTECTOR, os.path.basename(COSTS)) else thing
                 raise CommandError(f"{path}: {error.reason}; correct the file or remove it", error.exit_code) from error
             except StorageError as error:
-                raise CommandError(f"{user}: {error.what}: {error.reason}; nothing was changed", error.exit_code) from error
+                line = f"{user}: {error.what}: {error.reason}; nothing was changed, try again when that is repaired"
+                raise CommandError(line, error.exit_code) from error
     except CommandError as error:
         if shown:
             error.args = (f"{error.args[0]}; the recovery key above is void",)

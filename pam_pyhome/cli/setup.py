@@ -134,7 +134,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except PyhomeError as error:
-        raise CommandError(str(error), error.exit_code) from error
+        raise CommandError(f"{error}; 'pyhome doctor' may know more", error.exit_code) from error
     except OSError as error:
         raise CommandError(f"{error.filename or 'this machine'}: {error.strerror or error}", 1) from error
     except subprocess.SubprocessError as error:

@@ -30,6 +30,10 @@ def classes() -> dict[int, set[str]]:
     return found
 
 
+def test_every_class_has_an_exit_status_of_its_own() -> None:
+    assert [kinds for kinds in classes().values() if len(kinds) > 1] == []
+
+
 def test_every_exit_status_is_documented() -> None:
     rows = re.findall(r"^\| (\d+) \| (.*?) \| .+ \|$", TEXT, re.MULTILINE)
     documented = {int(code): set(re.findall(r"`(\w+)`", kinds)) for code, kinds in rows}
