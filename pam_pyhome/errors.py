@@ -254,3 +254,103 @@ class NoAnswerError(PyhomeError):
         """Keep the reason."""
         super().__init__(reason)
         self.reason = reason
+
+
+class UnfitHomeError(PyhomeError):
+    """Files of the home, or what is mounted in it, keep it from being copied: `obstacles`, a line each."""
+
+    exit_code = 70
+
+    def __init__(self, user: str, obstacles: tuple[str, ...]) -> None:
+        """Keep both."""
+        super().__init__(f"the home of {user} cannot be copied: {'; '.join(obstacles)}")
+        self.user = user
+        self.obstacles = obstacles
+
+
+class SpaceError(PyhomeError):
+    """The file system at `where` has less room than a copy of the home needs: both as text."""
+
+    exit_code = 71
+
+    def __init__(self, where: str, needed: str, free: str) -> None:
+        """Keep the facts."""
+        super().__init__(f"{where} has {free} free, {needed} are needed")
+        self.where = where
+        self.needed = needed
+        self.free = free
+
+
+class CopyError(PyhomeError):
+    """The files could not be copied: the `reason`, as the program that copies says it."""
+
+    exit_code = 72
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+class CopyDiffersError(PyhomeError):
+    """The copy is not what was copied: `differences`, a line each, and how many there are."""
+
+    exit_code = 73
+
+    def __init__(self, what: str, differences: tuple[str, ...], count: int) -> None:
+        """Keep the facts."""
+        super().__init__(f"{what}: {count} differences: {'; '.join(differences)}")
+        self.what = what
+        self.differences = differences
+        self.count = count
+
+
+class ConversionError(PyhomeError):
+    """What was asked for does not fit what was begun, or what was not: whose home, and the `reason`.
+
+    The reason is a constant of `admin.conversion_facts`; `detail` may be empty.
+    """
+
+    exit_code = 74
+
+    def __init__(self, user: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
+        self.user = user
+        self.reason = reason
+        self.detail = detail
+
+
+class LoginPasswordError(PyhomeError):
+    """What was given is not the login password of `user`, or the user has none: the `reason`."""
+
+    exit_code = 75
+
+    def __init__(self, user: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{user}: {reason}")
+        self.user = user
+        self.reason = reason
+
+
+class NotOpenedError(PyhomeError):
+    """The encrypted home of `user` has not been opened by a login yet."""
+
+    exit_code = 76
+
+    def __init__(self, user: str) -> None:
+        """Keep whose."""
+        super().__init__(f"the encrypted home of {user} has not been opened yet")
+        self.user = user
+
+
+class HomeChangesError(PyhomeError):
+    """The home of `user` was changed again and again while it was copied."""
+
+    exit_code = 77
+
+    def __init__(self, user: str) -> None:
+        """Keep whose."""
+        super().__init__(f"the home of {user} changes all the time")
+        self.user = user

@@ -82,20 +82,20 @@ def _plan(user: str, backend: str | None) -> Plan:
         account, needs = account_tools.planned(user), True
     else:
         account, needs = known, account_tools.has_password(user) is False
-        _check_user(account)
-    parent = _check_parent(account)
+        check_user(account)
+    parent = check_parent(account)
     _check_place(account)
     return Plan(account, choose(user, backend, parent), known is None, needs)
 
 
-def _check_user(account: Account) -> None:
-    """An ordinary one, whose name can be that of a file."""
+def check_user(account: Account) -> None:
+    """CreateError unless it is an ordinary one, whose name can be that of a file."""
     if account.uid < uid_min() or "/" in account.name or account.name.startswith("."):
         raise CreateError(account.name, facts.SYSTEM_USER, f"uid {account.uid}")
 
 
-def _check_parent(account: Account) -> str:
-    """The directory that the home is in: root's alone, because root renames in it."""
+def check_parent(account: Account) -> str:
+    """The directory that the home is in. CreateError unless it is root's alone, because root renames in it."""
     parent, name = os.path.split(account.home)
     if not os.path.isabs(parent) or name in {"", ".", ".."}:
         raise CreateError(account.name, facts.BAD_PLACE, f"{account.home or 'no path'} is its path")

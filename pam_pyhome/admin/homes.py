@@ -63,11 +63,11 @@ def _perform(account: Account, request: Request, talk: Talk) -> Outcome:
         return remote.perform(request, talk)
     if account.uid < accounts.uid_min():
         raise NoHomeError(account.name)
-    _be_root()
+    be_root()
     return verbs.perform(account, request, os.getpid(), talk)
 
 
-def _be_root() -> None:
+def be_root() -> None:
     """Where homes are mounted, with the log where that of logins is."""
     syslog.openlog("pyhome", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     join_first_mount_namespace()

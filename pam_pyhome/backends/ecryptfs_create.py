@@ -85,10 +85,12 @@ def link_storage(account: Account, directory: str) -> None:
     _link(account, directory, {name: store.shared_path(account, name) for name in (store.CONFIG, store.LOWER)})
 
 
-def with_open(account: Account, passphrase: bytes, place: str, mountpoint: str, work: Callable[[], None]) -> None:
+def with_open(
+    account: Account, passphrase: bytes, place: str, mountpoint: str, work: Callable[[], None], *, seconds: float = _SECONDS
+) -> None:
     """Do `work` while what was laid out is mounted on `mountpoint`, in a process whose mounts nobody else sees.
 
-    They are gone when it ends, however it ends. StorageError with what went wrong there.
+    They are gone when it ends, however it ends, and after so many `seconds` in any case. StorageError with what went wrong there.
     """
 
     def inside() -> bytes:
@@ -96,7 +98,7 @@ def with_open(account: Account, passphrase: bytes, place: str, mountpoint: str, 
         work()
         return b""
 
-    namespace.run(f"filling {mountpoint}", inside, seconds=_SECONDS)
+    namespace.run(f"filling {mountpoint}", inside, seconds=seconds)
 
 
 def _mount(account: Account, passphrase: bytes, lower: str, mountpoint: str) -> None:

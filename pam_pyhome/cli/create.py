@@ -68,12 +68,12 @@ def create(user: str, backend: str | None, password_file: str | None) -> None:
 
     def show(recovery: str) -> None:
         shown.append(recovery)
-        _show(user, recovery)
+        show_key(user, recovery)
 
     with _reported(user, shown):
         creation.check(user, backend)
         password = _password(user, password_file)
-        _end_properly()
+        end_properly()
         made = creation.create(user, backend, password, show)
     what = "account and home are" if made.new else "home is"
     earlier = " from what an earlier run had begun" if made.finished else ""
@@ -81,7 +81,7 @@ def create(user: str, backend: str | None, password_file: str | None) -> None:
     click.echo(one_line(f"{user}: the {what} made{earlier}; {place}"))
 
 
-def _show(user: str, recovery: str) -> None:
+def show_key(user: str, recovery: str) -> None:
     """Print the recovery key; it must have reached whoever reads it before the home can be used."""
     emit(f"The recovery key of {one_line(user)}. Write it down, it is shown only now.".encode())
     emit(f"It opens the home whatever becomes of the password:\n\n    {recovery}\n".encode("ascii"))
@@ -95,7 +95,7 @@ def _password(user: str, path: str | None) -> bytes:
         raise NoAnswerError("the two passwords are not the same") from None
 
 
-def _end_properly() -> None:
+def end_properly() -> None:
     """Take everything back when asked to end, as after Ctrl-C."""
 
     def interrupt(*_: object) -> NoReturn:
@@ -116,7 +116,7 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
                 raise CommandError(homes_text.failed(failure_of(error), user), error.exit_code) from error
             except CreateError as error:
                 detail = f" ({error.detail})" if error.detail else ""
-                raise CommandError(f"{user}: {error.reason}{detail}; {_advice(error)}", error.exit_code) from error
+                raise CommandError(f"{user}: {error.reason}{detail}; {advice(error)}", error.exit_code) from error
             except (FormatError, UnsafeFileError) as error:
                 thing = error.what if isinstance(error, FormatError) else error.path
                 path = COSTS if thing in (CONF, PROTECTOR, os.path.basename(COSTS)) else thing
@@ -130,7 +130,8 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
         raise
 
 
-def _advice(error: CreateError) -> str:
+def advice(error: CreateError) -> str:
+    """One way forward."""
     if error.reason == facts.NO_FEATURE:
         fstype, _, device = error.detail.partition(" on ")
         if fstype == "ext4":

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import homes
-from pam_pyhome.cli import homes_json, homes_text, options
+from pam_pyhome.admin.conversion import was_opened
+from pam_pyhome.admin.conversion_record import find, users
+from pam_pyhome.cli import conversion_text, homes_json, homes_text, options
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, FromFile, answers
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
-from pam_pyhome.errors import NoAnswerError
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError, reported
+from pam_pyhome.errors import NoAnswerError, NoHomeError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.policy.failures import failure_of
@@ -21,6 +23,7 @@ from pam_pyhome.policy.failures import failure_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import HomeFacts
 
 @click.command("list", help="List the encrypted homes: all of them for root, for others their own.")
@@ -41,14 +44,20 @@ def list_(*, as_json: bool) -> None:
 @options.ANY_USER
 @options.JSON
 def status(user: str | None, *, as_json: bool) -> None:
-    """A sentence."""
+    """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
+    conversions = _conversions(user)
     with _answering(as_json=as_json):
-        found = _asked(user)
+        try:
+            found = _asked(user)
+        except homes.FailedError as error:
+            if error.failure.kind != NoHomeError.__name__ or not conversions:
+                raise
+            found = []
         if as_json:
-            click.echo(homes_json.listing(found))
+            click.echo(homes_json.listing(found, conversions))
             return
-        for facts in found:
-            _print([homes_text.headline(facts)])
+        _print(map(homes_text.headline, found))
+        _print(conversion_text.reminder(record, opened=was_opened(record)) for record in conversions)
 
 
 @click.command(help="Tell everything about the home of USER, and what to do next.")
@@ -129,6 +138,14 @@ def passwd(user: str | None, password_file: str | None, *, home_only: bool, as_j
         with_it = "; the login password is as it was" if facts.follows_login and not both else ""
         said = f"The home of {facts.user} opens with the new password{with_it}."
         _print_outcome(facts, changed=changed, as_json=as_json, said=said)
+
+
+def _conversions(user: str | None) -> list[Record]:
+    """What is kept or not finished, of a user or of all. It is on record for root alone."""
+    if os.geteuid() != 0:
+        return []
+    with reported(user or "the homes"):
+        return [record for record in map(find, [user] if user is not None else users()) if record is not None]
 
 
 def _show(user: str | None) -> HomeFacts:

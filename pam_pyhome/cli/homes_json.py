@@ -8,17 +8,28 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pam_pyhome.admin.conversion_record import is_swapped, place_of
 from pam_pyhome.cli.options import JSON_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
 
 
-def listing(homes: Sequence[HomeFacts]) -> str:
-    """Any number of homes."""
-    return _emit(homes=[home(facts) for facts in homes])
+def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None) -> str:
+    """Any number of homes; of `status` also what is kept from before, or not finished."""
+    found: dict[str, object] = {"homes": [home(facts) for facts in homes]}
+    if conversions is not None:
+        found["conversions"] = [_conversion(each) for each in conversions]
+    return _emit(**found)
+
+
+def _conversion(record: Record) -> dict[str, Any]:
+    finished = is_swapped(record)
+    kept = place_of(record.account)
+    return {"user": record.account.name, "direction": record.direction, "finished": finished, **_path("place", os.fsencode(kept))}
 
 
 def outcome(facts: HomeFacts, *, changed: bool) -> str:

@@ -10,6 +10,7 @@ import click
 
 from pam_pyhome import __version__
 from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.conversion import confirm, decrypt, encrypt
 from pam_pyhome.cli.create import create
 from pam_pyhome.cli.doctor import doctor
 from pam_pyhome.cli.ecryptfs import ecryptfs
@@ -36,6 +37,9 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(create)
+cli.add_command(encrypt)
+cli.add_command(confirm)
+cli.add_command(decrypt)
 cli.add_command(list_)
 cli.add_command(status)
 cli.add_command(inspect)

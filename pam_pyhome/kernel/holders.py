@@ -42,6 +42,22 @@ def holders_below(major: int, minor: int, directory: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def processes_of(uid: int) -> tuple[str, ...]:
+    """One line for each process (at most 20) that has the uid as one of its own: `pid 42 (vim, uid 1000): runs`."""
+    found = (name for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int) if _runs_as(name, uid))
+    return tuple(f"pid {name} ({_describe(name)}): runs" for name, _ in zip(found, range(_MOST)))
+
+
+def _runs_as(pid: str, uid: int) -> bool:
+    """Whether the process is alive and any of its uids is this one."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            fields = dict(line.partition(":")[::2] for line in file)
+    except OSError:
+        return False
+    return not fields.get("State", "").lstrip().startswith("Z") and str(uid) in fields.get("Uid", "").split()
+
+
 def _describe(pid: str) -> str:
     """The command name and the uid of a process."""
     try:

@@ -1,0 +1,313 @@
+"""A plain home becomes an encrypted one, or the other way round: by a verified copy that changes places with it at once.
+
+The copy is where only root gets to. Until it takes its place in one step, the home is as it was and in use at will; from then on
+the copy from before is kept in the place of the new one, until `confirm`. What is going on is on disk before it is done, see
+`conversion_record`, so whatever ends it, it can be gone on with or taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from pam_pyhome.admin import conversion_checks as checks
+from pam_pyhome.admin import conversion_facts as facts
+from pam_pyhome.admin import conversion_kinds as kinds
+from pam_pyhome.admin import conversion_swap as swap
+from pam_pyhome.admin import tree, tree_compare, tree_copy
+from pam_pyhome.admin.conversion_record import Journal, Record, is_swapped, other_home, place_of
+from pam_pyhome.admin.homes import be_root
+from pam_pyhome.backends import registry
+from pam_pyhome.errors import (
+    ConversionError,
+    CopyDiffersError,
+    HomeChangesError,
+    NotOpenedError,
+    PyhomeError,
+    StorageError,
+)
+from pam_pyhome.formats import broker
+from pam_pyhome.formats.broker import Request
+from pam_pyhome.formats.recovery import SIZE, emit_recovery
+from pam_pyhome.policy import verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pam_pyhome.admin.conversion_checks import Outlook
+    from pam_pyhome.admin.tree_compare import Tell
+    from pam_pyhome.backends.base import Account
+
+_ROUNDS = 3
+
+
+class Watcher(NamedTuple):
+    """Who is told what happens.
+
+    `show` is given the recovery key before anything can be opened with it. `copying` and `verifying` are told how many bytes and
+    files have been done. `keys` carries the user's SSH keys to where sshd finds them while the home is locked.
+    """
+
+    show: Callable[[str], None]
+    copying: Tell
+    verifying: Tell
+    keys: Callable[[str], object]
+
+
+def encrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
+    """Encrypt the home. PyhomeError, OSError: the plain home is in its place then, and `encrypt` can go on if it had begun."""
+    account = outlook.account
+    checks.check_login(account.name, password)
+    be_root()
+    with Journal(account.name) as journal:
+        record = _same(journal, outlook)
+        kind = kinds.named(outlook.backend)
+        if record is not None and record.phase == facts.PREPARING:
+            take_back(journal, record)
+            record = None
+        if record is None:
+            record = _prepare(journal, outlook, password, watcher.show)
+        record = swap.settle(journal, record)
+        if not is_swapped(record):
+            _fill(journal, record, password, watcher)
+        _finish(journal, kind)
+
+
+def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
+    """Make the home a plain one. PyhomeError, OSError: the encrypted home is in its place then, and `decrypt` can go on."""
+    account = outlook.account
+    be_root()
+    with Journal(account.name) as journal:
+        record = _same(journal, outlook)
+        if record is not None:
+            record = swap.settle(journal, record)
+        if record is None or not is_swapped(record) or record.direction == facts.ENCRYPT:
+            record = _begin_decrypting(journal, outlook, record)
+            backend = registry.named(outlook.backend)
+            backend.unlock(account, password, exact=True)
+            was_locked = backend.mounted(account) is None
+            try:
+                _empty(journal, record, password, watcher)
+            except BaseException:
+                if was_locked:
+                    with contextlib.suppress(PyhomeError, OSError):
+                        _lock(account)
+                raise
+        _finish(journal, kinds.named(outlook.backend))
+
+
+def give_up(user: str, direction: str) -> bool:
+    """Take back what was begun in the other direction than `direction`, and did not come to its end; whether there was anything."""
+    be_root()
+    with Journal(user) as journal:
+        record = journal.read()
+        if record is None or record.direction == direction or is_swapped(record):
+            return False
+        record = swap.settle(journal, record)
+        if is_swapped(record):
+            return False
+        take_back(journal, record)
+        return True
+
+
+def take_back(journal: Journal, record: Record) -> None:
+    """Remove all that was made; the home is as it was. OSError, PyhomeError: what is left stays on record."""
+    if record.direction == facts.ENCRYPT:
+        kinds.named(record.backend).discard(record)
+    _remove(record.account)
+    journal.forget()
+
+
+def confirm(user: str) -> Record:
+    """Remove the copy from before; what it was. ConversionError if there is none, NotOpenedError before the first login."""
+    be_root()
+    with Journal(user) as journal:
+        record = confirmable(user, journal.read())
+        record = swap.settle(journal, record)
+        journal.write(confirmable(user, record)._replace(phase=facts.REMOVING))
+        _remove(record.account)
+        if record.direction == facts.DECRYPT:
+            kinds.named(record.backend).discard(record)
+            kinds.drop_kept(record.account)
+        journal.forget()
+        return record
+
+
+def confirmable(user: str, record: Record | None) -> Record:
+    """The record, if `confirm` may go on with it; else what that raises. Nothing changes."""
+    if record is None:
+        raise ConversionError(user, facts.NOTHING_KEPT)
+    if not is_swapped(record):
+        raise ConversionError(user, facts.BEGUN, record.direction)
+    if record.phase != facts.REMOVING and not was_opened(record):
+        raise NotOpenedError(user)
+    return record
+
+
+def was_opened(record: Record) -> bool:
+    """Whether the home that is in its place has been opened with its password, or needs none."""
+    if not is_swapped(record) or record.direction == facts.DECRYPT:
+        return True
+    try:
+        return kinds.named(record.backend).was_opened(record.account)
+    except (OSError, PyhomeError):
+        return False
+
+
+def _same(journal: Journal, outlook: Outlook) -> Record | None:
+    """The record as it was looked at. StorageError if another process has gone on meanwhile."""
+    record = journal.read()
+    if record != outlook.record:
+        raise StorageError(f"the home of {outlook.account.name}", "another pyhome has converted it meanwhile")
+    return record
+
+
+def _remove(account: Account) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(place_of(account))
+
+
+def _finish(journal: Journal, kind: kinds.Kind) -> None:
+    """The new home is in its place."""
+    record = journal.read()
+    if record is not None:
+        if record.direction == facts.DECRYPT and kind.is_placed(record.account):
+            kind.withdraw(record.account)
+        journal.write(record._replace(phase=facts.SWAPPED))
+
+
+# Encrypting
+
+
+def _prepare(journal: Journal, outlook: Outlook, password: bytes, show: Callable[[str], None]) -> Record:
+    """Make the new home, which is empty, and have its recovery key read. If anything goes wrong, everything is taken back."""
+    account, kind = outlook.account, kinds.named(outlook.backend)
+    recovery = emit_recovery(os.urandom(SIZE))
+    record = journal.write(Record(account, facts.ENCRYPT, outlook.backend, facts.PREPARING))
+
+    def note(step: tuple[str, ...]) -> None:
+        nonlocal record
+        record = journal.write(record._replace(steps=(*record.steps, step)))
+
+    try:
+        _remove(account)
+        os.mkdir(place_of(account), 0o700)
+        kind.prepare(account, password, recovery, note)
+        show(recovery)
+        inode = os.lstat(other_home(account)).st_ino
+        return journal.write(record._replace(phase=facts.COPYING, inode=inode))
+    except BaseException:
+        # What cannot be taken back now stays on record, and the first failure is the one to tell.
+        with contextlib.suppress(OSError, PyhomeError):
+            take_back(journal, record)
+        raise
+
+
+def _fill(journal: Journal, record: Record, password: bytes, watcher: Watcher) -> None:
+    """Copy and let the copies change places; again, if somebody has changed the home meanwhile. HomeChangesError."""
+    account, kind = record.account, kinds.named(record.backend)
+    for _ in range(_ROUNDS):
+        before = tree.fingerprint(account.home)
+        worker = _Worker(account, kind, journal.lock, watcher)
+        checks.check_quiet(account, place_of(account))
+        with swap.unless_changed(account.home, before) as unchanged:
+            kind.fill(account, password, worker.copy, watcher.copying)
+        if not unchanged():
+            continue
+        checks.check_login(account.name, password)
+        watcher.keys(account.name)
+        if swap.encrypted(journal, record, before, password):
+            return
+    raise HomeChangesError(account.name)
+
+
+class _Worker(NamedTuple):
+    """Copies and verifies."""
+
+    account: Account
+    kind: kinds.Kind
+    lock: int
+    watcher: Watcher
+
+    def copy(self, target: str, tell: Tell) -> None:
+        """Make `target` the same as the source. CopyError, CopyDiffersError, OSError."""
+        # From now on nobody else gets to the copy, unless they are there already.
+        checks.check_quiet(self.account, place_of(self.account))
+        self._copy(target, tell, again=False)
+        found = self._compare(target)
+        if found.total:
+            self._copy(target, tell, again=True)
+            found = self._compare(target)
+        if found.total:
+            raise CopyDiffersError(self.account.home, found.lines, found.total)
+
+    def _copy(self, target: str, tell: Tell, *, again: bool) -> None:
+        names = self.kind.own_names
+        # Temporary names could be longer than eCryptfs has them.
+        in_place = self.kind.in_place
+        tree_copy.copy(self.account.home, target, leave_out=names, in_place=in_place, lock=self.lock, tell=tell, again=again)
+
+    def _compare(self, target: str) -> tree_compare.Differences:
+        try:
+            return tree_compare.compare(self.account.home, target, self.kind.own_names, self.watcher.verifying)
+        except FileNotFoundError as error:
+            return tree_compare.Differences((f"{os.fsdecode(error.filename)} has vanished",), 1)
+
+
+# Decrypting
+
+
+def _begin_decrypting(journal: Journal, outlook: Outlook, record: Record | None) -> Record:
+    """Make the new home, which is empty, or take the plain one from before it was encrypted."""
+    account, kind = outlook.account, kinds.named(outlook.backend)
+    if record is not None and record.direction == facts.DECRYPT:
+        return record
+    if record is None:
+        _remove(account)
+        os.mkdir(place_of(account), 0o700)
+        os.mkdir(other_home(account), 0o700)
+    inode = os.lstat(other_home(account)).st_ino
+    origin = kind.origin(account)
+    return journal.write(Record(account, facts.DECRYPT, outlook.backend, facts.COPYING, inode=inode, policy=origin))
+
+
+def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) -> None:
+    """Copy, lock the home, let the copies change places; again, if somebody has changed the home meanwhile. HomeChangesError."""
+    account, kind = record.account, kinds.named(record.backend)
+    for _ in range(_ROUNDS):
+        verbs.perform(account, Request(broker.UNLOCK), os.getpid(), _Knows(password))
+        watched = kind.watched(account)
+        before = tree.fingerprint(watched)
+        worker = _Worker(account, kind, journal.lock, watcher)
+        with swap.unless_changed(watched, before) as unchanged:
+            worker.copy(other_home(account), watcher.copying)
+        if not unchanged():
+            continue
+        checks.check_quiet(account)
+        _lock(account)
+        if swap.decrypted(journal, record, before):
+            return
+    raise HomeChangesError(account.name)
+
+
+def _lock(account: Account) -> None:
+    verbs.perform(account, Request(broker.LOCK), os.getpid(), _Knows(b""))
+
+
+class _Knows:
+    """The `policy.verbs.Talk` of somebody who knows the password and says nothing else."""
+
+    def __init__(self, password: bytes) -> None:
+        self._password = password
+
+    def ask(self, _prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
+        """The password."""
+        return self._password
+
+    def say(self, line: str) -> None:
+        """Nobody listens."""
+
+    def pause(self, seconds: float) -> None:
+        """Nobody guesses here."""

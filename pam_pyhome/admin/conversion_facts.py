@@ -1,0 +1,20 @@
+"""What a conversion of a home is called, how far it may be, and why it is not gone on with."""
+
+from __future__ import annotations
+
+ENCRYPT, DECRYPT = "encrypt", "decrypt"
+
+#: Being made, nobody knows the recovery key; being filled; about to take its place; in its place; the other copy is being removed.
+PREPARING, COPYING, SWAPPING, SWAPPED, REMOVING = "preparing", "copying", "swapping", "swapped", "removing"
+
+NOTHING_BEGUN = "nothing was begun that could be gone on with"
+BEGUN = "was begun and not finished"
+UNCONFIRMED = "the copy from before is still kept"
+NOTHING_KEPT = "no copy is kept"
+BOTH_CHANGED = "both the plain home and the encrypted one have been changed since one was copied to the other"
+MOVED = "neither copy is where the home belongs"
+NOT_OWN = "the home directory belongs to somebody else"
+OTHER_BACKEND = "was begun with another backend"
+
+WRONG_PASSWORD = "this is not the login password"
+NO_PASSWORD = "there is no login password"

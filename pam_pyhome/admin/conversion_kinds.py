@@ -1,0 +1,316 @@
+"""What converting a home means for each kind: making a new one that is empty, filling it, putting its parts in their places."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+from pam_pyhome import errors
+from pam_pyhome.admin import creation_facts as facts
+from pam_pyhome.admin import ecryptfs_tools, fscrypt_costs
+from pam_pyhome.admin.conversion_record import other_home, place_of
+from pam_pyhome.admin.creation_choice import ECRYPTFS
+from pam_pyhome.admin.plan import sync_directory
+from pam_pyhome.backends import (
+    ecryptfs_create,
+    ecryptfs_mount,
+    ecryptfs_store,
+    fscrypt_create,
+    fscrypt_find,
+    fscrypt_remove,
+    kept,
+)
+from pam_pyhome.backends.base import Account
+from pam_pyhome.backends.fscrypt import FscryptBackend
+from pam_pyhome.errors import CreateError, PyhomeError, StorageError, WrongPassphraseError
+from pam_pyhome.formats import ecryptfs_layout as layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pam_pyhome.admin.conversion_record import Record
+    from pam_pyhome.admin.tree_compare import Tell
+    from pam_pyhome.backends.fscrypt_create import Step
+
+_LONGEST_WORK = 30 * 24 * 3600.0
+
+
+class Kind(Protocol):
+    """One kind of encrypted home. Errors of `pam_pyhome.errors`; OSError passes through."""
+
+    longest: ClassVar[int]  # how many bytes a name may have
+    own_names: ClassVar[tuple[bytes, ...]]  # what is at the top of the home besides the user's files
+    in_place: ClassVar[bool]  # whether there is no room for temporary names
+    has_storage: ClassVar[bool]  # whether there is more to an encrypted home than its directory
+
+    def prepare(self, account: Account, password: bytes, recovery: str, note: Callable[[Step], None]) -> None:
+        """Make an empty home in the directory `place_of`, locked. `note` is told before each step what takes it back."""
+
+    def fill(self, account: Account, password: bytes, work: Callable[[str, Tell], None], tell: Tell) -> None:
+        """Call `work` with the path of what was prepared while it is open."""
+
+    def watched(self, account: Account) -> str:
+        """The tree in which every change of the encrypted home shows, also while it is locked, and wherever it is now."""
+
+    def where(self, account: Account) -> str:
+        """The directory whose file system gets the files."""
+
+    def is_placed(self, account: Account) -> bool:
+        """Whether what belongs to an encrypted home besides the home directory is in its place."""
+
+    def place(self, account: Account) -> None:
+        """Put it there."""
+
+    def withdraw(self, account: Account) -> None:
+        """Take it away from there."""
+
+    def discard(self, record: Record) -> None:
+        """Remove all that belongs to the encrypted home besides the home directory."""
+
+    def was_opened(self, account: Account) -> bool:
+        """Whether the home that is in its place now has been opened with its password, by a login or by hand."""
+
+    def origin(self, account: Account) -> tuple[str, ...]:
+        """What `discard` has to know of a home that is to be decrypted. StorageError if it cannot be."""
+
+
+def named(backend: str) -> Kind:
+    """The kind that is called so."""
+    return Ecryptfs() if backend == ECRYPTFS else Fscrypt()
+
+
+@contextlib.contextmanager
+def _reachable(account: Account) -> Iterator[Account]:
+    """The account with the other copy as its home, which can be reached with the user's rights meanwhile."""
+    place = place_of(account)
+    os.chmod(place, 0o711)
+    try:
+        yield Account(account.name, account.uid, account.gid, other_home(account))
+    finally:
+        os.chmod(place, 0o700)
+
+
+class Fscrypt:
+    """The file system encrypts the home directory itself."""
+
+    longest: ClassVar[int] = 255
+    own_names: ClassVar[tuple[bytes, ...]] = ()
+    in_place: ClassVar[bool] = False
+    has_storage: ClassVar[bool] = False
+
+    def prepare(self, account: Account, password: bytes, recovery: str, note: Callable[[Step], None]) -> None:
+        """See `Kind.prepare`."""
+        costs = fscrypt_costs.costs()
+        home = other_home(account)
+        os.mkdir(home, 0o700)
+        os.chown(home, account.uid, account.gid)
+        try:
+            with _reachable(account) as staged:
+                created = fscrypt_create.create(staged, password, costs, recovery.encode("ascii"), note)
+                FscryptBackend().detach(created.record)
+        except WrongPassphraseError:
+            raise CreateError(account.name, facts.OTHER_PROTECTOR) from None
+
+    def fill(self, account: Account, password: bytes, work: Callable[[str, Tell], None], tell: Tell) -> None:
+        """See `Kind.fill`. Nobody but root gets there once it is open."""
+        backend = FscryptBackend()
+        with _reachable(account) as staged:
+            opened = backend.unlock(staged, password, exact=True)
+            record = backend.attach(staged, opened, _no_warning)
+        try:
+            work(other_home(account), tell)
+        except BaseException:
+            with contextlib.suppress(OSError, PyhomeError):
+                backend.detach(record)
+            raise
+        backend.detach(record)
+
+    def watched(self, account: Account) -> str:
+        """The home directory; if that is plain, the other one."""
+        return account.home if _has_policy(account) else other_home(account)
+
+    def where(self, account: Account) -> str:
+        """Beside the home."""
+        return os.path.dirname(account.home)
+
+    def is_placed(self, account: Account) -> bool:
+        """There is nothing else."""
+        return False
+
+    def place(self, account: Account) -> None:
+        """There is nothing else."""
+
+    def withdraw(self, account: Account) -> None:
+        """There is nothing else."""
+
+    def discard(self, record: Record) -> None:
+        """The metadata."""
+        for step in reversed(record.steps):
+            fscrypt_create.take_back(step)
+        if record.policy:
+            fscrypt_remove.remove(record.account, *record.policy)
+
+    def was_opened(self, account: Account) -> bool:
+        """A good copy of its policy is kept."""
+        policy = fscrypt_find.kernel_policy(account)
+        return policy is not None and fscrypt_find.read_kept(account, fscrypt_find.policy_copy(policy.identifier)) is not None
+
+    def origin(self, account: Account) -> tuple[str, ...]:
+        """Where its policy is."""
+        home = fscrypt_find.find_home(account)
+        if home is None:
+            raise StorageError(account.home, "is not encrypted")
+        return (home.mount, home.policy.identifier)
+
+
+def _has_policy(account: Account) -> bool:
+    return fscrypt_find.kernel_policy(account) is not None
+
+
+def _no_warning(_text: str) -> None:
+    """There is but one key."""
+
+
+class Ecryptfs:
+    """The home directory is what `/home/.ecryptfs/USER/.Private` is mounted on."""
+
+    longest: ClassVar[int] = 143
+    own_names: ClassVar[tuple[bytes, ...]] = (os.fsencode(ecryptfs_store.CONFIG), os.fsencode(ecryptfs_store.LOWER))
+    in_place: ClassVar[bool] = True
+    has_storage: ClassVar[bool] = True
+
+    def prepare(self, account: Account, password: bytes, recovery: str, note: Callable[[Step], None]) -> None:
+        """See `Kind.prepare`."""
+        place, storage = os.path.dirname(_staged(account)), _staged(account)
+        if not os.path.isdir(ecryptfs_store.SHARED):
+            os.mkdir(ecryptfs_store.SHARED, 0o755)
+            os.chmod(ecryptfs_store.SHARED, 0o755)
+        for path in (place, storage, other_home(account)):
+            os.mkdir(path, 0o700)
+        ecryptfs_create.lay_out(account, password, recovery.encode("ascii"), storage, other_home(account))
+
+    def fill(self, account: Account, password: bytes, work: Callable[[str, Tell], None], tell: Tell) -> None:
+        """See `Kind.fill`. It is mounted where only the process that does the work can see it."""
+        storage, home = _staged(account), other_home(account)
+        passphrase = ecryptfs_tools.unwrap(f"{storage}/{ecryptfs_store.CONFIG}/{layout.WRAPPED}", password)
+        staged = Account(account.name, account.uid, account.gid, home)
+        with _Line(tell) as line:
+
+            def inside() -> None:
+                line.carry(lambda: self._inside(account, home, work, line.tell))
+
+            ecryptfs_create.with_open(staged, passphrase, storage, home, inside, seconds=_LONGEST_WORK)
+
+    def _inside(self, account: Account, home: str, work: Callable[[str, Tell], None], tell: Tell) -> None:
+        with contextlib.suppress(FileExistsError):
+            ecryptfs_create.link_storage(account, home)
+        work(home, tell)
+
+    def watched(self, account: Account) -> str:
+        """The ciphertext."""
+        place = _final(account) if self.is_placed(account) else _staged(account)
+        return f"{place}/{ecryptfs_store.LOWER}"
+
+    def where(self, account: Account) -> str:
+        """Where the ciphertext of all homes is."""
+        return ecryptfs_store.SHARED if os.path.isdir(ecryptfs_store.SHARED) else os.path.dirname(ecryptfs_store.SHARED)
+
+    def is_placed(self, account: Account) -> bool:
+        """The key files and the ciphertext are where they belong."""
+        return os.path.lexists(_final(account))
+
+    def place(self, account: Account) -> None:
+        """See `Kind.place`."""
+        os.rename(_staged(account), _final(account))
+        os.rmdir(os.path.dirname(_staged(account)))
+        sync_directory(os.path.dirname(_final(account)))
+
+    def withdraw(self, account: Account) -> None:
+        """See `Kind.withdraw`."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(_staged(account)), 0o700)
+        os.rename(_final(account), _staged(account))
+        sync_directory(os.path.dirname(_final(account)))
+
+    def discard(self, record: Record) -> None:
+        """Key files and ciphertext that are not in their place."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(os.path.dirname(_staged(record.account)))
+
+    def was_opened(self, account: Account) -> bool:
+        """The good copy of its signatures is of this home."""
+        content = ecryptfs_store.read_kept(account, layout.SIGNATURES)
+        return content is not None and content == ecryptfs_store.read(account, layout.SIGNATURES)
+
+    def origin(self, account: Account) -> tuple[str, ...]:
+        """Only homes that are encrypted as a whole, in the usual place."""
+        if ecryptfs_mount.mountpoint(account) != os.fsencode(os.path.realpath(account.home)):
+            raise StorageError(account.home, "is not encrypted as a whole")
+        if not self.is_placed(account):
+            raise StorageError(_final(account), "there is no such directory")
+        return ()
+
+
+def _final(account: Account) -> str:
+    return ecryptfs_store.shared_path(account, "").rstrip("/")
+
+
+def _staged(account: Account) -> str:
+    return f"{ecryptfs_store.SHARED}/{os.path.basename(place_of(account))}/storage"
+
+
+class _Line:
+    """What a process that was forked off says of its progress and of what goes wrong, line by line."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._reader, self._writer = os.pipe()
+        self._failure: tuple[str, list[Any]] | None = None
+        self._thread = threading.Thread(target=self._listen)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: object) -> None:
+        os.close(self._writer)
+        self._thread.join()
+        os.close(self._reader)
+        if self._failure is not None and (value is None or isinstance(value, PyhomeError)):
+            name, arguments = self._failure
+            raise getattr(errors, name)(*(tuple(each) if isinstance(each, list) else each for each in arguments))
+
+    def _listen(self) -> None:
+        with open(self._reader, "rb", closefd=False) as stream:
+            for line in stream:
+                said = json.loads(line)
+                if "failure" in said:
+                    self._failure = (said["failure"], said["facts"])
+                else:
+                    self._tell(*said["done"])
+
+    # In the other process
+
+    def tell(self, *done: int) -> None:
+        self._say({"done": done})
+
+    def carry(self, work: Callable[[], None]) -> None:
+        """Do it; what goes wrong goes wrong over there."""
+        try:
+            work()
+        except PyhomeError as error:
+            self._say({"failure": type(error).__name__, "facts": list(vars(error).values())})
+            raise
+
+    def _say(self, value: dict[str, object]) -> None:
+        os.write(self._writer, json.dumps(value).encode("ascii") + b"\n")
+
+
+def drop_kept(account: Account) -> None:
+    """Remove the good copies of key files of a home that is encrypted no more."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(f"{kept.STATE}/{account.uid}.{account.name}")

@@ -1,0 +1,100 @@
+"""Copying a tree with rsync: everything there is to know of each file, so that a second run goes on where the first was stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from pam_pyhome.errors import CopyError
+from pam_pyhome.kernel.durable import sync_file_system
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from pam_pyhome.admin.tree_compare import Tell
+
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_OPTIONS = (
+    "--archive", "--hard-links", "--acls", "--xattrs", "--sparse", "--numeric-ids", "--one-file-system", "--delete",
+    "--modify-window=-1",  # nanoseconds count
+    "--info=progress2", "--no-human-readable", "--outbuf=Line",
+)  # fmt: skip
+#: Some files vanished while they were copied: those who look for changes will notice.
+_VANISHED = 24
+_PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%\s+\S+\s+\S+(?:\s+\(xfr#\d+, (?:ir|to)-chk=(\d+)/(\d+)\))?")
+_SECONDS = 10.0
+
+
+def copy(
+    original: str, target: str, *, leave_out: Collection[bytes], in_place: bool, lock: int, tell: Tell, again: bool = False
+) -> None:
+    """Make the directory `target` the same as `original`, and have it on disk. CopyError; OSError.
+
+    `leave_out`: names at the top that are neither copied nor removed. `in_place`: make no temporary names, which may be longer
+    than a file system has them. `lock`: a descriptor that rsync holds until it has ended. `again`: copy also what looks the same.
+    `tell` is told how many bytes and files have been done.
+    """
+    program, setpriv = (shutil.which(name, path=_PATH) for name in ("rsync", "setpriv"))
+    if program is None or setpriv is None:
+        raise CopyError("rsync", f"there is no {'setpriv' if program else 'rsync'}")
+    options = [*_OPTIONS, *(["--inplace"] if in_place else []), *(["--ignore-times"] if again else [])]
+    excluded = [f"--exclude=/{os.fsdecode(name)}" for name in leave_out]
+    # It ends with this process, even if that is killed.
+    command = [setpriv, "--pdeathsig", "KILL", "--", program, *options, *excluded, "--", f"{original}/", f"{target}/"]
+    _run(command, lock, tell)
+    directory = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        sync_file_system(directory)
+    finally:
+        os.close(directory)
+
+
+def _run(command: Sequence[str], lock: int, tell: Tell) -> None:
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
+            cwd="/",
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None
+            for line in _lines(process.stdout):
+                _report(line, tell)
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait(_SECONDS)
+            raise
+        if status not in (0, _VANISHED):
+            complaints.seek(0)
+            raise CopyError("rsync", _reason(complaints.read(), status))
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """What it prints, in pieces that end with CR or LF."""
+    rest = b""
+    while chunk := os.read(stream.fileno(), 65536):
+        *lines, rest = re.split(rb"[\r\n]", rest + chunk)
+        yield from lines
+
+
+def _report(line: bytes, tell: Tell) -> None:
+    found = _PROGRESS.match(line)
+    if found is not None:
+        done, left, total = found.groups(default=b"0")
+        tell(int(done), int(total) - int(left))
+
+
+def _reason(complaints: bytes, status: int) -> str:
+    """The first thing that it complained of."""
+    lines = [line.strip() for line in complaints.decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[0] if lines else f"ended with status {status}"

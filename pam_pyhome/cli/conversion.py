@@ -1,0 +1,240 @@
+"""``pyhome encrypt``, ``decrypt`` and ``confirm``: a plain home becomes an encrypted one, or the other way round."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import click
+
+from pam_pyhome.admin import accounts, conversion, conversion_checks
+from pam_pyhome.admin import conversion_facts as facts
+from pam_pyhome.admin.conversion_record import find, is_swapped, place_of
+from pam_pyhome.cli import conversion_text, create, homes_json, homes_text, options, plans
+from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.answers import answers
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.progress import Bars
+from pam_pyhome.errors import NoAnswerError, NoHomeError, NoUserError, PyhomeError, SshdError
+from pam_pyhome.policy.failures import failure_of
+from pam_pyhome.sshd import manage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pam_pyhome.admin.conversion_checks import Outlook
+
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen and how long it would take, and change nothing.")
+RESUME = click.option("--resume", is_flag=True, help="Go on from where an earlier run was stopped.")
+
+
+@click.command(help="Turn the plain home of USER into an encrypted one.")
+@options.USER
+@click.option(
+    "--backend",
+    type=click.Choice(["fscrypt", "ecryptfs"]),
+    help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
+)
+@options.PASSWORD_FILE
+@DRY_RUN
+@RESUME
+@options.YES
+@options.JSON
+def encrypt(
+    user: str, backend: str | None, password_file: str | None, *, dry_run: bool, resume: bool, yes: bool, as_json: bool
+) -> None:
+    """Encrypt a home."""
+    with _reported(user, facts.ENCRYPT, as_json=as_json):
+        _convert(_Run(user, facts.ENCRYPT, as_json), backend, password_file, dry_run=dry_run, resume=resume, yes=yes)
+
+
+@click.command(help="Turn the encrypted home of USER into a plain one.")
+@options.USER
+@options.PASSWORD_FILE
+@DRY_RUN
+@RESUME
+@options.YES
+@options.JSON
+def decrypt(user: str, password_file: str | None, *, dry_run: bool, resume: bool, yes: bool, as_json: bool) -> None:
+    """Decrypt a home."""
+    with _reported(user, facts.DECRYPT, as_json=as_json):
+        _convert(_Run(user, facts.DECRYPT, as_json), None, password_file, dry_run=dry_run, resume=resume, yes=yes)
+
+
+@click.command(help="Remove the copy from before, which 'encrypt' and 'decrypt' keep, of the home of USER.")
+@options.USER
+@options.YES
+@options.JSON
+def confirm(user: str, *, yes: bool, as_json: bool) -> None:
+    """Remove the other copy."""
+    with _reported(user, "confirm", as_json=as_json):
+        accounts.find(user)
+        record = conversion.confirmable(user, find(user))
+        options.confirm(f"Remove the copy of the home of {one_line(user)} in {place_of(record.account)}?", yes=yes)
+        record = conversion.confirm(user)
+        if as_json:
+            plans.print_json({"user": user, "direction": record.direction, "removed": True})
+        else:
+            click.echo(one_line(conversion_text.confirmed(record)))
+
+
+class _Run:
+    """One run of `encrypt` or `decrypt`."""
+
+    def __init__(self, user: str, direction: str, as_json: bool) -> None:  # noqa: FBT001 - handed on
+        self.user = user
+        self.direction = direction
+        self.as_json = as_json
+
+    def say(self, line: str) -> None:
+        """For people; where a program reads, they look at the standard error."""
+        click.echo(one_line(line), err=self.as_json)
+
+    def show(self, recovery: str) -> None:
+        """Print the recovery key; it must have reached whoever reads it before the home can be used."""
+        if self.as_json:
+            plans.print_json({"user": self.user, "recovery_key": recovery})
+            click.get_text_stream("stdout").flush()
+        else:
+            create.show_key(self.user, recovery)
+
+    def carry_keys(self, user: str) -> None:
+        """Have the user's SSH keys where sshd finds them. SshdError."""
+        try:
+            manage.sync_if_wanted(user)
+        except subprocess.SubprocessError as error:
+            raise SshdError("sshd", str(error)) from error
+
+
+def _convert(run: _Run, backend: str | None, path: str | None, *, dry_run: bool, resume: bool, yes: bool) -> None:
+    os.chdir("/")  # this process is not what keeps the home busy
+    if not dry_run and not resume and _give_up(run, yes=yes):
+        return
+    outlook = conversion_checks.look(run.user, run.direction, backend, resume=resume)
+    seconds = conversion_checks.estimate(outlook)
+    if dry_run:
+        _print_outlook(run, outlook, seconds)
+    if outlook.problems:
+        raise _Problems(outlook.problems)
+    if dry_run:
+        return
+    question = f"{run.direction.capitalize()} the home of {one_line(run.user)}?"
+    options.confirm(question, yes=yes, show=lambda: _print_outlook(run, outlook, seconds))
+    password = _password(run.user, run.direction, path)
+    create.end_properly()
+    _warn_of_keys(run, outlook)
+    with Bars(outlook.survey.size, outlook.survey.entries) as bars:
+        watcher = conversion.Watcher(
+            run.show,
+            lambda done, files: bars.show("copying", done, files),
+            lambda done, files: bars.show("verifying", done, files),
+            run.carry_keys,
+        )
+        (conversion.encrypt if run.direction == facts.ENCRYPT else conversion.decrypt)(outlook, password, watcher)
+    if run.as_json:
+        plans.print_json(_described(outlook, seconds) | {"dry_run": False, "kept": place_of(outlook.account)})
+    else:
+        run.say(conversion_text.done(outlook))
+
+
+def _give_up(run: _Run, *, yes: bool) -> bool:
+    """Take back what the other verb has begun and not finished; whether there was anything."""
+    record = find(run.user)
+    if record is None or record.direction == run.direction or is_swapped(record):
+        return False
+    options.confirm(f"'{record.direction}' was begun and not finished. Take it back?", yes=yes)
+    if not conversion.give_up(run.user, run.direction):
+        return False
+    if run.as_json:
+        plans.print_json({"user": run.user, "direction": record.direction, "taken_back": True})
+    else:
+        run.say(conversion_text.taken_back(run.user, run.direction))
+    return True
+
+
+def _print_outlook(run: _Run, outlook: Outlook, seconds: float) -> None:
+    if run.as_json:
+        plans.print_json(_described(outlook, seconds) | {"dry_run": True, "kept": None})
+        return
+    for line in conversion_text.outlook(outlook, seconds):
+        run.say(line)
+
+
+def _described(outlook: Outlook, seconds: float) -> dict[str, object]:
+    return {
+        "user": outlook.account.name,
+        "home": outlook.account.home,
+        "direction": outlook.direction,
+        "backend": outlook.backend,
+        "entries": outlook.survey.entries,
+        "size": outlook.survey.size,
+        "needed": outlook.needed,
+        "free": outlook.free,
+        "seconds": round(seconds),
+        "resumed": outlook.goes_on,
+        "problems": [line for each in outlook.problems for line in _lines(each, outlook.account.name, outlook.direction)],
+    }
+
+
+def _warn_of_keys(run: _Run, outlook: Outlook) -> None:
+    """Whoever logs in by key alone needs the layout."""
+    keys = os.path.lexists(f"{outlook.account.home}/.ssh/authorized_keys")
+    if run.direction == facts.ENCRYPT and keys and manage.applied_site() is None:
+        path = f"{outlook.account.home}/.ssh/authorized_keys"
+        line = f"note: while the home is locked, sshd cannot read {path}; 'pyhome sshd apply' helps"
+        click.echo(one_line(line), err=True)
+
+
+def _password(user: str, direction: str, path: str | None) -> bytes:
+    """The first line of a file, or of the standard input, or what somebody types. NoAnswerError."""
+    prompt = f"Login password of {user}" if direction == facts.ENCRYPT else f"Password of the home of {user}"
+    password = answers(path).ask(one_line(prompt)) or b""
+    if not password:
+        raise NoAnswerError("no password was given")
+    return password
+
+
+# What goes wrong
+
+
+class _Problems(Exception):  # noqa: N818 - several errors
+    """Several things are in the way at once."""
+
+    def __init__(self, problems: tuple[PyhomeError, ...]) -> None:
+        super().__init__()
+        self.problems = problems
+
+
+def _lines(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
+    if isinstance(error, (NoAnswerError, NoHomeError, NoUserError)):
+        return [homes_text.failed(failure_of(error), user)]
+    return conversion_text.failed(error, user, verb)
+
+
+@contextlib.contextmanager
+def _reported(user: str, verb: str, *, as_json: bool) -> Iterator[None]:
+    """Turn what goes wrong into lines on the standard error, and with `as_json` into an object on the standard output as well."""
+    if os.geteuid() != 0:
+        raise CommandError("copies files of others; run it as root", 1)
+    try:
+        yield
+    except _Problems as several:
+        errors: tuple[PyhomeError | OSError, ...] = several.problems
+    except (PyhomeError, OSError) as error:
+        errors = (error,)
+    except KeyboardInterrupt as error:
+        line = f"{user}: interrupted; the home is as it was, 'pyhome {verb} --resume {user}' goes on if it had begun"
+        raise CommandError(line, INTERRUPTED) from error
+    else:
+        return
+    lines = [line for error in errors for line in _lines(error, user, verb)]
+    failure = failure_of(errors[0])
+    if as_json:
+        click.echo(json.dumps(json.loads(homes_json.error(failure, lines[0])) | {"problems": lines}, indent=2))
+    failures = [CommandError(line, failure.code) for line in lines]
+    for each in failures[:-1]:
+        click.echo(str(each), err=True)
+    raise failures[-1]

@@ -1,0 +1,179 @@
+"""The words about homes that are encrypted or decrypted: what is going to happen, what happened, what is in the way."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pam_pyhome.admin import conversion_facts as facts
+from pam_pyhome.admin import tree
+from pam_pyhome.admin.conversion_checks import size
+from pam_pyhome.admin.conversion_record import is_swapped, place_of
+from pam_pyhome.cli import create
+from pam_pyhome.errors import (
+    ConversionError,
+    CopyDiffersError,
+    CopyError,
+    CreateError,
+    HomeBusyError,
+    HomeChangesError,
+    HomeElsewhereError,
+    HomeInUseError,
+    LoginPasswordError,
+    NotOpenedError,
+    PyhomeError,
+    SpaceError,
+    StorageError,
+    UnfitHomeError,
+    WrongPassphraseError,
+)
+
+if TYPE_CHECKING:
+    from pam_pyhome.admin.conversion_checks import Outlook
+    from pam_pyhome.admin.conversion_record import Record
+
+_REMOVE = {
+    tree.SOCKET: "remove it, programs make their sockets anew",
+    tree.DEVICE: "remove it, or move it out of the home",
+    tree.LONG_NAME: "give it a shorter name, or take '--backend fscrypt'",
+    tree.IMMUTABLE: "run 'chattr -i' on it",
+    tree.APPEND_ONLY: "run 'chattr -a' on it",
+    tree.ENCRYPTED: "move it out of the home, or decrypt it",
+    tree.LEAVES: "remove the other name, or make it a copy",
+    tree.MOUNTED: "unmount it",
+    tree.RESERVED: "move it away",
+}
+_ADVICE = {
+    facts.NOTHING_BEGUN: "begin without --resume",
+    facts.NOTHING_KEPT: "there is nothing to do",
+    facts.BOTH_CHANGED: "bring together what is in both, and ask for help if that is not clear",
+    facts.MOVED: "look for it with 'ls -a' beside the home before anything else",
+    facts.NOT_OWN: "give it to the user with 'chown'",
+    facts.OTHER_BACKEND: "give that one, or none",
+    facts.WRONG_PASSWORD: "give the one that the user logs in with",
+    facts.NO_PASSWORD: "set one with 'passwd', because it is what opens the home",
+}
+_OTHER = {facts.ENCRYPT: facts.DECRYPT, facts.DECRYPT: facts.ENCRYPT}
+
+
+def outlook(found: Outlook, seconds: float) -> list[str]:
+    """What is going to happen, how much there is to do, and how long it takes."""
+    account = found.account
+    what = f"with {found.backend}" if found.direction == facts.ENCRYPT else f"from {found.backend}"
+    goes_on = ", going on from where an earlier run was stopped" if found.goes_on else ""
+    room = f"a copy needs {size(found.needed)}, {size(found.free)} are free"
+    until = f"in {place_of(account)} until 'pyhome confirm {account.name}'"
+    return [
+        f"{account.name}: {found.direction} {account.home} {what}{goes_on}",
+        f"  {found.survey.entries} files and directories, {size(found.survey.size)}; {room}",
+        f"  it takes about {duration(seconds)}; the home is used as it is until the copy is verified, and is kept then {until}",
+    ]
+
+
+def duration(seconds: float) -> str:
+    """So long, roughly."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def done(found: Outlook) -> str:
+    """What happened, and what is next."""
+    account, place = found.account, place_of(found.account)
+    if found.direction == facts.ENCRYPT:
+        return (
+            f"{account.name}: {account.home} is encrypted with {found.backend}, opens at login, and is locked now; "
+            f"the plain copy is kept in {place}: log in as {account.name}, "
+            f"then run 'pyhome confirm {account.name}', which removes it"
+        )
+    return (
+        f"{account.name}: {account.home} is a plain directory; the encrypted copy is kept in {place} "
+        f"until 'pyhome confirm {account.name}', which removes it"
+    )
+
+
+def reminder(record: Record, *, opened: bool) -> str:
+    """What `status` says of a conversion."""
+    user = record.account.name
+    if not is_swapped(record):
+        on, back = f"'pyhome {record.direction} --resume {user}'", f"'pyhome {_OTHER[record.direction]} {user}'"
+        return f"To {record.direction} the home of {user} was begun and not finished: {on} goes on, {back} takes it back."
+    what = "plain" if record.direction == facts.ENCRYPT else "encrypted"
+    first = "" if opened else f"log in as {user}, then "
+    return f"The {what} copy from before is still kept in {place_of(record.account)}: {first}'pyhome confirm {user}' removes it."
+
+
+def taken_back(user: str, direction: str) -> str:
+    """What was begun in the other direction is no more."""
+    return f"{user}: what 'pyhome {_OTHER[direction]}' had begun is taken back; the home is as it was"
+
+
+def confirmed(record: Record) -> str:
+    """The copy is gone."""
+    what = "plain" if record.direction == facts.ENCRYPT else "encrypted"
+    disk = "; what the disk keeps of it, others may still write over" if record.direction == facts.ENCRYPT else ""
+    return f"{record.account.name}: the {what} copy is removed{disk}"
+
+
+def failed(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
+    """What happened, to which thing, and one way forward; for several things at once a line each."""
+    if isinstance(error, OSError):
+        thing = os.fsdecode(error.filename) if error.filename else user
+        return [f"{thing}: {error.strerror or error}; {_again(verb, user)}"]
+    if isinstance(error, UnfitHomeError):
+        return [f"{user}: {obstacle}; {_remedy(obstacle)}" for obstacle in error.obstacles]
+    return [f"{user}: {_defect(error, user, verb)}"]
+
+
+def _remedy(obstacle: str) -> str:
+    return next((advice for why, advice in _REMOVE.items() if obstacle.endswith(why)), "see the lines above")
+
+
+def _again(verb: str, user: str) -> str:
+    return f"when that is repaired, 'pyhome {verb} --resume {user}' goes on if it had begun"
+
+
+def _defect(error: PyhomeError, user: str, verb: str) -> str:  # noqa: C901 - one case for each kind of failure
+    match error:
+        case HomeBusyError():
+            return f"{error.mountpoint} is in use by {'; '.join(error.holders) or 'a process'}; log out there, or end what uses it"
+        case HomeInUseError():
+            return f"the home is in use by {'; '.join(error.sessions)}; log out there"
+        case HomeElsewhereError():
+            return "another process is opening or locking the home; try again in a moment"
+        case SpaceError():
+            return f"{error.where} has {error.free} free and the copy needs {error.needed}; free some space"
+        case CopyError():
+            return f"copying failed: {error.reason}; {_again(verb, user)}"
+        case CopyDiffersError():
+            return f"the copy is not the same in {error.count} respects: {'; '.join(error.differences)}; {_again(verb, user)}"
+        case HomeChangesError():
+            return f"the home is changed while it is copied; stop what does that, then 'pyhome {verb} --resume {user}' goes on"
+        case NotOpenedError():
+            return "the encrypted home has not been opened yet; log in with the password, or run 'pyhome unlock', and confirm then"
+        case WrongPassphraseError():
+            return f"this password does not open the home; give the right one{_stale(verb, user)}"
+        case LoginPasswordError():
+            return f"{error.reason}; {_ADVICE[error.reason]}"
+        case ConversionError():
+            return _unfit(error, user)
+        case CreateError():
+            return f"{error.reason}{f' ({error.detail})' if error.detail else ''}; {create.advice(error)}"
+        case StorageError():
+            return f"{error.what}: {error.reason}; {_again(verb, user)}"
+    return f"{error}; {_again(verb, user)}"
+
+
+def _stale(verb: str, user: str) -> str:
+    if verb != facts.ENCRYPT:
+        return ""
+    return f", or if it was changed meanwhile, take back what was begun with 'pyhome decrypt {user}'"
+
+
+def _unfit(error: ConversionError, user: str) -> str:
+    if error.reason == facts.BEGUN:
+        on, back = f"'pyhome {error.detail} --resume {user}'", f"'pyhome {_OTHER[error.detail]} {user}'"
+        return f"'{error.detail}' {error.reason}; go on with {on}, or take it back with {back}"
+    if error.reason == facts.UNCONFIRMED:
+        return f"after '{error.detail}', {error.reason}; remove it with 'pyhome confirm {user}'"
+    return f"{error.reason}{f' ({error.detail})' if error.detail else ''}; {_ADVICE[error.reason]}"
