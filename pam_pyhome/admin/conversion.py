@@ -84,9 +84,9 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
         if record is not None:
             record = swap.settle(journal, record)
         if record is None or not is_swapped(record) or record.direction == facts.ENCRYPT:
-            record = _begin_decrypting(journal, outlook, record)
             backend = registry.named(outlook.backend)
             backend.unlock(account, password, exact=True)
+            record = _begin_decrypting(journal, outlook, record)
             was_locked = backend.mounted(account) is None
             try:
                 _empty(journal, record, password, watcher)

@@ -95,8 +95,10 @@ def check_state(user: str, record: Record | None, direction: str, *, resume: boo
         if resume:
             raise ConversionError(user, facts.NOTHING_BEGUN)
     elif record.direction != direction:
-        if direction == facts.ENCRYPT or resume or record.phase == facts.REMOVING:
+        if direction == facts.ENCRYPT or record.phase == facts.REMOVING:
             raise ConversionError(user, facts.UNCONFIRMED, record.direction)
+        if resume:
+            raise ConversionError(user, facts.NOTHING_BEGUN)
     elif record.phase in (facts.REMOVING, facts.SWAPPED) or (is_swapped(record) and not resume):
         raise ConversionError(user, facts.UNCONFIRMED, direction)
     elif not resume:

@@ -79,11 +79,18 @@ class Journal:
         if not files.try_lock(self.lock, exclusive=True, seconds=_LOCK_SECONDS):
             os.close(self.lock)
             raise StorageError(f"the home of {self.user}", "another pyhome is converting it")
+        self._sweep()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Unlock."""
+        self._sweep()
         os.close(self.lock)
+
+    def _sweep(self) -> None:
+        """Remove a record that was never put in place."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{DIRECTORY}/{self.user}{files.STAGED_SUFFIX}")
 
     def read(self) -> Record | None:
         """The record, or None."""
@@ -138,9 +145,10 @@ def _parse(data: bytes) -> Record:
 def users() -> list[str]:
     """Those of whom there is a record."""
     try:
-        return sorted(name for name in os.listdir(DIRECTORY) if not name.startswith("."))
+        names = os.listdir(DIRECTORY)
     except FileNotFoundError:
         return []
+    return sorted(name for name in names if not name.startswith(".") and not name.endswith(files.STAGED_SUFFIX))
 
 
 def is_swapped(record: Record) -> bool:

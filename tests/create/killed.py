@@ -30,7 +30,8 @@ class Steps:
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
         """Called by the interpreter before whatever it does."""
         opens = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING and arguments[0] != os.devnull
-        if not (opens or event in CHANGING) or os.getpid() != self._pid:
+        exchanges = event == "ctypes.dlsym" and arguments[1] == "renameat2"
+        if not (opens or exchanges or event in CHANGING) or os.getpid() != self._pid:
             return
         self.count += 1
         if self.count != self._last:

@@ -96,7 +96,7 @@ def test_dry_run_changes_nothing(machine: EncryptMachine) -> None:
     assert "it takes about " in said
     found = json.loads(machine.pyhome("encrypt", "--dry-run", "--json", "ada"))
     assert (found["dry_run"], found["backend"], found["problems"], found["kept"]) == (True, "fscrypt", [], None)
-    assert found["size"] == 9 * (1 << 20) + 256 * 1200 + len("some text\nhas three names") + 7 * 4
+    assert found["size"] == 9 * (1 << 20) + 256 * 1200 + len("some text\nhas three names") + 7 * 5
     assert machine.state_of_things() == before
     assert machine.remains() == []
 

@@ -1,0 +1,144 @@
+"""What is not encrypted: one line for each thing in the way, a number for each kind, and nothing has changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.encrypt.machine import PASSWORD, EncryptMachine, add_socket
+from tests.login.homes import ADA, crypt, first_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.root
+
+
+def test_files_that_cannot_be_copied(machine: EncryptMachine) -> None:
+    """All of them at once, each with what to do about it."""
+    home = machine.add_plain()
+    add_socket(home / "S.agent")
+    os.mknod(home / "dev", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    for option, name in (("+i", "frozen"), ("+a", "dir/log")):
+        (home / name).touch()
+        machine.run(["chattr", option, f"/home/ada/{name}"])
+    os.link(home / "file", machine.path("/home/elsewhere"))
+    (home / "mnt").mkdir()
+    machine.run(["mount", "-t", "tmpfs", "none", "/home/ada/mnt"])
+    for number in range(13):
+        add_socket(home / f"dir/deeper/s{number}")
+    said = machine.convert("encrypt", "ada", status=70).splitlines()
+    head = "pyhome encrypt: ada: "
+    for line in (
+        "/home/ada/S.agent is a socket; remove it, programs make their sockets anew",
+        "/home/ada/dev is a device node; remove it, or move it out of the home",
+        "/home/ada/frozen is immutable; run 'chattr -i' on it",
+        "/home/ada/dir/log can only be appended to; run 'chattr -a' on it",
+        "/home/ada/file has another name outside of the home; remove the other name, or make it a copy",
+        "/home/ada/mnt is a mount point, or on another file system; unmount it",
+        "each of 4 more is a socket; remove it, programs make their sockets anew",
+    ):
+        assert head + line in said
+    assert all(line.startswith(head) for line in said)
+    assert machine.remains() == []
+    found = json.loads(machine.ran("/usr/bin/pyhome", "encrypt", "--dry-run", "--json", "ada").stdout.decode().partition("\n}\n")[0] + "}")
+    assert len(found["problems"]) == len(said)
+    machine.run(["chattr", "-i", "/home/ada/frozen"])
+    machine.run(["chattr", "-a", "/home/ada/dir/log"])
+
+
+def test_somebody_is_at_work(machine: EncryptMachine) -> None:
+    machine.add_plain()
+    command = ["setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", "sh", "-c", "echo ready; exec sleep 30"]
+    with machine.background(command) as process:
+        assert first_line(process) == "ready"
+        line = machine.refuses("encrypt", "ada", status=16)
+        assert "ada: /home/ada is in use by pid " in line
+        assert f"(sleep, uid {ADA}): runs; log out there, or end what uses it" in line
+    with machine.background(["sh", "-c", "exec 7</home/ada/file; echo ready; exec sleep 30"]) as process:
+        assert first_line(process) == "ready"
+        assert "(sleep, uid 0): fd 7 /home/ada/file;" in machine.refuses("encrypt", "ada", status=16)
+
+
+def test_too_little_space(machine: EncryptMachine) -> None:
+    home = machine.add_plain()
+    free = shutil.disk_usage(home).free
+    with (home / "big").open("wb") as file:
+        file.write(os.urandom(free * 6 // 10))
+    assert "/home has " in (line := machine.refuses("encrypt", "ada", status=71))
+    assert "; free some space" in line
+
+
+def test_passwords(machine: EncryptMachine) -> None:
+    machine.add_plain()
+    line = machine.refuses("encrypt", "ada", status=75, said=b"wrong\n")
+    assert line == "pyhome encrypt: ada: this is not the login password; give the one that the user logs in with\n"
+    assert "no password was given" in machine.refuses("encrypt", "ada", status=47, said=b"")
+    machine.run(["usermod", "--lock", "ada"])
+    assert "there is no login password; set one with 'passwd'" in machine.refuses("encrypt", "ada", status=75)
+
+
+def test_whose_home_it_is(machine: EncryptMachine) -> None:
+    assert "there is no user nobodyhere" in machine.refuses("encrypt", "nobodyhere", status=41)
+    assert "is not an ordinary user" in machine.refuses("encrypt", "root", status=30)
+    home = machine.add_plain()
+    os.chown(home, 0, 0)
+    assert "the home directory belongs to somebody else (uid 0)" in machine.refuses("encrypt", "ada", status=74)
+    os.chown(home, ADA, ADA)
+    assert "nothing was begun that could be gone on with" in machine.refuses("encrypt", "--resume", "ada", status=74)
+    assert "has no encrypted home" in machine.refuses("decrypt", "ada", status=40)
+    machine.convert("encrypt", "ada")
+    machine.open_state()
+    machine.pyhome("confirm", "--yes", "ada")
+    assert "has an encrypted home already (fscrypt)" in machine.refuses("encrypt", "ada", status=30)
+    assert "this password does not open the home" in machine.refuses("decrypt", "ada", status=13, said=b"wrong\n")
+
+
+def test_only_root_and_only_when_asked(machine: EncryptMachine) -> None:
+    machine.add_plain()
+    done = machine.ran("setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", "/usr/bin/pyhome", "encrypt", "ada")
+    assert (done.returncode, done.stderr.decode()) == (1, "pyhome encrypt: copies files of others; run it as root\n")
+    assert "there is no terminal to ask on; --yes goes on without" in machine.pyhome("encrypt", "ada", status=2)
+    assert machine.remains() == []
+
+
+def test_an_encrypted_home_in_use(machine: EncryptMachine) -> None:
+    machine.add_plain()
+    machine.convert("encrypt", "ada")
+    session = machine.start("login", "ada", f"answerx={PASSWORD.hex()}", "auth", "setcred", "open", "wait", "close")
+    while not session.line().startswith("open 0"):
+        pass
+    said = machine.convert("decrypt", "ada", status=44)
+    assert "the home is in use by pid " in said
+    session.go_on()
+    session.finish()
+    machine.convert("decrypt", "--resume", "ada")
+    assert (machine.path("/home/ada") / "file").read_text(encoding="ascii") == "some text\n"
+
+
+def test_a_home_that_is_changed_all_the_time(machine: EncryptMachine) -> None:
+    """By root, who has nothing open there: the copies do not change places."""
+    home = machine.add_plain()
+    (home / "counter").touch()
+    command = ["sh", "-c", "echo ready; while :; do chmod 600 /home/ada/counter; chmod 640 /home/ada/counter; sleep 0.01; done"]
+    with machine.background(command) as process:
+        assert first_line(process) == "ready"
+        said = machine.convert("encrypt", "ada", status=77)
+    assert "the home is changed while it is copied; stop what does that, then 'pyhome encrypt --resume ada' goes on" in said
+    assert not machine.is_encrypted()
+    machine.convert("encrypt", "--resume", "ada")
+    assert machine.is_encrypted()
+    assert machine.open_state()[b"/counter"]
+
+
+def test_names_that_ecryptfs_cannot_have(machine: EncryptMachine) -> None:
+    """Said before anything else, and not of fscrypt."""
+    home: Path = machine.add_plain()
+    assert crypt(b"x")
+    assert len(max(os.listdir(home / "dir"), key=len)) == 200
+    assert "this kernel has no eCryptfs" in machine.refuses("encrypt", "--backend", "ecryptfs", "ada", status=30)
