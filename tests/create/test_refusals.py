@@ -9,7 +9,7 @@ import pexpect  # type: ignore[import-untyped]  # the package has no annotations
 import pytest
 
 from tests.create.machine import PASSWORD, PYHOME, CreateMachine
-from tests.fscrypt.homes import make_image
+from tests.fscrypt.homes import make_image, mount_image
 from tests.login.homes import crypt
 
 pytestmark = pytest.mark.root
@@ -117,7 +117,7 @@ def test_a_login_protector_with_another_password(machine: CreateMachine) -> None
 def test_file_systems(machine: CreateMachine, tmp_path: Path) -> None:
     image = tmp_path / "plain"
     make_image(image, features="^encrypt")
-    machine.mount_image(image, "/plain")
+    mount_image(machine, image, "/plain")
     machine.path("/plain").chmod(0o755)
     machine.run(["useradd", "--no-create-home", "--home-dir", "/plain/ada", "ada"])
     line = machine.refuses("ada")
