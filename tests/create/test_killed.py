@@ -113,7 +113,12 @@ def test_taken_back_at_once(machine: CreateMachine, how: str) -> None:
         ended, said = interrupted(machine, how, step, name)
         assert "Traceback" not in said
         if ended == 0:
-            break
+            if step > int(said.rpartition("steps=")[2]):
+                break
+            # What it could do without.
+            check_made(machine, name, step)
+            before = machine.state_of_things()
+            continue
         steps += 1
         assert machine.state_of_things() == before, f"step {step}: {said}"
         assert not machine.leftovers(), f"step {step}: {said}"
