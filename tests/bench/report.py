@@ -21,8 +21,11 @@ def compare(took: dict[str, list[float]], ours: str, peer: str, what: str, budge
     )
 
 
-def beyond(took: dict[str, list[float]], ours: str, parts: tuple[str, ...], what: str, budget: str) -> None:
+def beyond(took: dict[str, list[float]], ours: str, parts: tuple[str, ...], what: str, budget: str = "") -> None:
     """One row: the median of what `ours` takes more than its parts together, round by round, and the quartiles."""
     more = [whole - sum(rest) for whole, *rest in zip(took[ours], *(took[part] for part in parts))]
     lower, middle, upper = quantiles(more, n=4)
-    print(f"  {what}: {middle:+.1f} ms  ({lower:+.1f} … {upper:+.1f}; budget: {budget})")
+    print(
+        f"  {what}: {middle:+.1f} ms  (half of the rounds: {lower:+.1f} … {upper:+.1f})"
+        + (f"  (budget: {budget})" if budget else "")
+    )
