@@ -60,9 +60,9 @@ def test_closed_descriptors_do_not_confuse_the_module(vm: VM, ada: Person, mallo
     """``su`` without standard descriptors: what the module opens must not be taken for one of them."""
     mallory.do(f"(exec 0<&- 1>&- 2>&-; su -l {ada.name} -c true); true")
     assert not ada.is_open()
-    with shell.su(mallory, ada.name, ada.password) as inside:
-        assert inside.do("cat letter") == people.LETTER
-        inside.logout()
+    inside = shell.su(mallory, ada.name, ada.password)
+    assert inside.do("cat letter") == people.LETTER
+    inside.logout()
     ada.wait_until_locked()
 
 
