@@ -132,5 +132,5 @@ def ada(request: pytest.FixtureRequest, vm: VM) -> Iterator[Person]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What holds for both kinds of homes is tested with both; with fscrypt homes on one release, which is enough for these."""
     if metafunc.definition.get_closest_marker("both_backends"):
-        fscrypt = pytest.param("fscrypt", marks=pytest.mark.one_release("trixie"))
+        fscrypt = pytest.param("fscrypt", marks=pytest.mark.one_release("bookworm"))
         metafunc.parametrize("ada", ["ecryptfs", fscrypt], indirect=True)
