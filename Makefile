@@ -19,7 +19,7 @@ help:
 	@echo 'make demo-vm     the same with eCryptfs in a virtual machine'
 	@echo 'make test        test everything'
 	@echo 'make test-fast   the tests that need no root and no virtual machine'
-	@echo 'make bench       how fast it is, beside pam_ecryptfs'
+	@echo 'make bench       how fast it is, beside pam_ecryptfs and pam_fscrypt'
 	@echo 'make deb         dist/pyhome_*.deb'
 	@echo 'make arch        dist/pyhome-*.pkg.tar.zst'
 	@echo 'make lint        ruff, mypy, shellcheck'
