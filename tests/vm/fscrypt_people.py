@@ -61,7 +61,7 @@ class FscryptPerson(Person):
 
     def discard(self) -> None:
         """Remove the account, the home and its metadata."""
-        self.vm.run(f"loginctl disable-linger {self.name}", check=False)
+        self.vm.run(f"rm -f /var/lib/systemd/linger/{self.name}")
         self.end_all()
         self.vm.run(f"rm -f /.fscrypt/protectors/{self.protector}; rm -rf {self.home}; userdel -f {self.name}", check=False)
 
