@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -13,18 +14,20 @@ from tests.vm.people import PASSWORD, Person
 if TYPE_CHECKING:
     from tests.vm.vm import VM
 
+_numbers = itertools.count(1)
+
 
 def test_an_fscrypt_home(vm: VM) -> None:
     """Its recovery key opens it with the real tool."""
     fscrypt_people.prepare(vm)
-    person, recovery = fscrypt_people.create(vm, "new-eve")
+    person, recovery = fscrypt_people.create(vm, f"new-eve{next(_numbers)}")
     with shell.ssh(vm, person.name, PASSWORD) as session:
         assert session.do("cat letter; pwd") == f"{people.LETTER}\n{person.home}"
         assert session.do("stat -c '%a %U' .") == f"700 {person.name}"
         session.logout()
     person.wait_until_locked()
     (other,) = re.findall(r"(?m)^([0-9a-f]{16}) .*custom protector", person.status())
-    vm.run(f"fscrypt unlock {person.home} --unlock-with=/:{other} --quiet", stdin=f"{recovery}\n")
+    vm.run(f"fscrypt unlock {person.home} --unlock-with=/:{other} --user={person.name} --quiet", stdin=f"{recovery}\n")
     assert vm.out(f"cat {person.home}/letter") == people.LETTER
     person.lock()
     person.discard()
