@@ -49,8 +49,9 @@ demo: shim $(VENV)/ready
 demo-vm: deb $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.vm.demo
 
+# The images of the virtual machines are built meanwhile by the processor that is idle.
 test: lint deb shim
-	$(ROOT) $(PYTEST) --durations=15 $(HERE)
+	$(ROOT) nice -n 19 $(PYTHON) -m tests.vm.build_images & $(ROOT) $(PYTEST) --durations=15 $(HERE); status=$$?; wait; exit $$status
 	$(ROOT) $(PYTHON) -m tests.vm.together
 
 test-fast: $(VENV)/ready
