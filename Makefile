@@ -19,7 +19,7 @@ help:
 	@echo 'make demo-vm     the same with eCryptfs in a virtual machine'
 	@echo 'make test        test everything'
 	@echo 'make test-fast   the tests that need no root and no virtual machine'
-	@echo 'make bench       how fast it is, beside pam_ecryptfs'
+	@echo 'make bench       how fast it is, beside pam_ecryptfs and pam_fscrypt'
 	@echo 'make deb         dist/pyhome_*.deb'
 	@echo 'make arch        dist/pyhome-*.pkg.tar.zst'
 	@echo 'make lint        ruff, mypy, shellcheck'
@@ -49,8 +49,9 @@ demo: shim $(VENV)/ready
 demo-vm: deb $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.vm.demo
 
+# The images of the virtual machines are built meanwhile by the processor that is idle.
 test: lint deb shim
-	$(ROOT) $(PYTEST) --durations=15 $(HERE)
+	$(ROOT) nice -n 19 $(PYTHON) -m tests.vm.build_images & $(ROOT) $(PYTEST) --durations=15 $(HERE); status=$$?; wait; exit $$status
 	$(ROOT) $(PYTHON) -m tests.vm.together
 
 test-fast: $(VENV)/ready

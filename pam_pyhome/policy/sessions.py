@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError
+from pam_pyhome.formats.shells import STUB
 from pam_pyhome.formats.state import OpenRecord
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.notify import send_once
@@ -154,7 +158,16 @@ def _say_locked(pamh: Handle, backend: Backend) -> None:
     """Tell a session without a key that it starts without the home, unless its owner wants that or knows it."""
     if backend.wishes(pamh.account).open_at_login and not was_told(pamh):
         pamh.log_notice("the session starts with the home locked: no password was seen that could open it")
-        pamh.tell(messages.locked(pamh.account.name))
+        if not _shell_asks(pamh.account.name):
+            pamh.tell(messages.locked(pamh.account.name))
+
+
+def _shell_asks(user: str) -> bool:
+    """Whether the login shell is the one that says itself that the home is locked, and asks."""
+    try:
+        return os.fsencode(pwd.getpwnam(user).pw_shell) == STUB
+    except KeyError:
+        return False
 
 
 def _watch(pamh: Handle) -> None:

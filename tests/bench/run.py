@@ -1,22 +1,22 @@
 """`make bench`: each figure beside its peer in one run, as ratios. Nothing here passes or fails.
 
-First on this machine, in name spaces of its own: everything but the mount, whatever the kernel. Then in a virtual machine with
-the kernel's eCryptfs: everything.
+First on this machine, in name spaces of its own: everything but the mount of eCryptfs, whatever the kernel, and homes of fscrypt
+with everything. Then in a virtual machine with the kernel's eCryptfs: everything.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.cases import PASSWORD, STACKS, case, order
+from tests.bench.cases import PASSWORD, STACKS, case
+from tests.bench.fscrypt import bench_fscrypt
+from tests.bench.here import cheap_hash, install, time_here
 from tests.bench.layout import bench_layout
 from tests.bench.report import compare, heading
 from tests.bench.stub import bench_stub
-from tests.pam.harness import ENVIRONMENT, MODULES, REPOSITORY, Build, Machine
+from tests.pam.harness import Build, Machine
 
 PASSPHRASE = "0123456789abcdef0123456789abcdef"
 SIGNATURES = "849d6b79848a0296\n9487d0e1beb5be83\n"
@@ -24,19 +24,9 @@ ADA, EVE, OPA = 61001, 61002, 61003
 ROUNDS = 40
 
 
-def install(machine: Machine) -> None:
-    """Everything where the packages install it, byte-compiled as they do."""
-    places = [f"DESTDIR={machine.path('/')}", f"PAMDIR={MODULES}", f"SHIM={machine.build.module}"]
-    make = ["make", "-s", "-f", "packaging/install.mk", "install", *places]
-    subprocess.run(make, cwd=REPOSITORY, check=True)
-    machine.run(["/usr/bin/python3", "-m", "compileall", "-q", "/usr/lib/pyhome"])
-
-
 def furnish(machine: Machine) -> None:
     """Three users: ada with a home to be opened, opa with one that is open, eve without."""
-    hashed = subprocess.run(
-        ["openssl", "passwd", "-1", PASSWORD], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    hashed = cheap_hash()
     for name, uid in (("ada", ADA), ("eve", EVE), ("opa", OPA)):
         machine.add_user(name, uid, password=hashed, encrypted=name != "eve")
     machine.record_open(OPA, "/home/opa")
@@ -55,20 +45,6 @@ def furnish(machine: Machine) -> None:
     machine.run(["/bin/sh", "-e", "-c", script])
     for service, text in STACKS.items():
         machine.write_stack(service, text)
-
-
-def time_here(machine: Machine, rounds: int, cases: list[dict[str, object]]) -> dict[str, list[float]]:
-    """Run the timing in the test machine."""
-    script = str(Path(__file__).with_name("timing.py"))
-    done = subprocess.run(
-        machine.enter(["/usr/bin/python3", script], ENVIRONMENT),
-        input=order(rounds, cases),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    took: dict[str, list[float]] = json.loads(done.stdout)
-    return took
 
 
 def bench_here(machine: Machine) -> None:
@@ -112,6 +88,7 @@ def main() -> None:
             furnish(machine)
             bench_here(machine)
             bench_memory(machine)
+    bench_fscrypt()
     bench_stub()
     bench_layout()
     if "--here" not in sys.argv:

@@ -31,7 +31,7 @@ def demo(stage: Stage, narrator: Narrator) -> None:
 
 def _create(stage: Stage) -> str:
     terminal = stage.terminal("pyhome", "create", "ada")
-    for prompt in ("Login password of ada: ", "The same again: "):
+    for prompt in ("Login password of ada: ", "Login password of ada (again): "):
         terminal.expect_exact(prompt)
         terminal.sendline(PASSWORD)
     terminal.expect(pexpect.EOF)

@@ -127,6 +127,7 @@ def test_the_story() -> None:
     assert "# grep -a 'analytical engine' DISK\n      (not found)" in run.said
     assert run.said.count("      Meet me at the analytical engine at nine.") == 2
     assert "/home/ada is locked.\n      Password:" in run.said
+    assert run.said.count("ada is locked") == 1
     run.check_nothing_is_left()
     assert fingerprint() == before
 

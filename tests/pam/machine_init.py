@@ -5,6 +5,7 @@ Run as `unshare --mount --pid --fork … python3 machine_init.py BASE LOWER SHAR
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -57,7 +58,9 @@ def keep_log() -> None:
     log.bind("/dev/log")
     os.chmod("/dev/log", 0o666)
     with open("/run/log", "ab", buffering=0) as file:
-        print("ready", flush=True)
+        # Whoever waits for this may have ended.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(1, b"ready\n")
         while True:
             ready, _, _ = select.select([log.fileno(), 0], [], [])
             if log.fileno() in ready:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.vm import people
+from tests.vm import fscrypt_people, people
 from tests.vm.image import SUITES, say
 from tests.vm.installed import install
 from tests.vm.people import Person
@@ -38,7 +39,7 @@ def _is_wanted(item: pytest.Item) -> bool:
 
 def _release(item: pytest.Item) -> str:
     """The Debian release of a test's machine."""
-    return next((suite for suite in SUITES if f"[{suite}" in item.name), "none")
+    return next((suite for suite in SUITES if re.search(rf"[\[-]{suite}[\]-]", item.name)), "none")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,7 +117,20 @@ def the_ada(vm: VM) -> Person:
 
 
 @pytest.fixture
-def ada(the_ada: Person) -> Iterator[Person]:
-    """A user with a whole encrypted home, locked, as if just made; put back after each test."""
-    yield the_ada
-    the_ada.reset()
+def ada(request: pytest.FixtureRequest, vm: VM) -> Iterator[Person]:
+    """A user with a whole encrypted home, locked, as if just made; put back or removed after each test."""
+    if getattr(request, "param", "ecryptfs") == "fscrypt":
+        person = fscrypt_people.make(vm)
+        yield person
+        person.discard()
+    else:
+        the_ada: Person = request.getfixturevalue("the_ada")
+        yield the_ada
+        the_ada.reset()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What holds for both kinds of homes is tested with both; with fscrypt homes on one release, which is enough for these."""
+    if metafunc.definition.get_closest_marker("both_backends"):
+        fscrypt = pytest.param("fscrypt", marks=pytest.mark.one_release("bookworm"))
+        metafunc.parametrize("ada", ["ecryptfs", fscrypt], indirect=True)

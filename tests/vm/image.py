@@ -30,7 +30,7 @@ KEEP_OLD = 1
 
 PACKAGES = (
     "adduser", "at", "cron", "dbus", "dbus-user-session", "dmsetup", "e2fsprogs", "ecryptfs-utils", "fscrypt", "iproute2",
-    "keyutils", "kmod", "libargon2-1", "libpam-systemd", "linux-image-amd64", "login", "lsof", "openssh-client",
+    "keyutils", "kmod", "libargon2-1", "libpam-fscrypt", "libpam-systemd", "linux-image-amd64", "login", "lsof", "openssh-client",
     "openssh-server", "pamtester", "passwd", "procps", "python3", "python3-click", "python3-keyutils", "rsync",
     "strace", "sudo", "systemd-sysv", "udev", "util-linux",
 )  # fmt: skip
@@ -126,7 +126,7 @@ def build(suite: str, target: Path) -> None:
         _make_root(suite, root, work)
         _configure(root, out)
         _extract_kernel(root, out)
-        _run("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", str(root), str(out / "disk.raw"), "4G")
+        _run("mke2fs", "-q", "-t", "ext4", "-O", "encrypt", "-L", "root", "-d", str(root), str(out / "disk.raw"), "4G")
         out.rename(target)
     say(f"image {suite}", f"built in {time.monotonic() - started:.0f} s")
 

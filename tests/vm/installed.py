@@ -28,8 +28,8 @@ def install(vm: VM) -> None:
 
 
 def set_profiles(vm: VM, *names: str) -> None:
-    """Let /etc/pam.d name exactly these of the two modules: ``pyhome``, ``ecryptfs-utils``."""
-    for name in ("pyhome", "ecryptfs-utils"):
+    """Let /etc/pam.d name exactly these of the profiles ``pyhome``, ``ecryptfs-utils``, ``fscrypt``."""
+    for name in ("pyhome", "ecryptfs-utils", "fscrypt"):
         vm.run(f"pam-auth-update --{'enable' if name in names else 'disable'} {name}")
 
 

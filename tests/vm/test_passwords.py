@@ -43,6 +43,7 @@ def set_by_root(vm: VM, person: Person, password: str) -> str:
     return done.out + done.err
 
 
+@pytest.mark.both_backends
 def test_a2_passwd_while_the_home_is_open(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
         assert passwd(session, ada.password, NEW)[0] == 0
@@ -59,6 +60,7 @@ def test_a2_passwd_while_the_home_is_open(vm: VM, ada: Person) -> None:
         session.logout()
 
 
+@pytest.mark.both_backends
 def test_a2_passwd_while_the_home_is_locked(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, people.neighbour(vm), people.PASSWORD) as outer:
         outer.do("cd /")
@@ -76,6 +78,7 @@ def test_a2_passwd_while_the_home_is_locked(vm: VM, ada: Person) -> None:
         console.logout()
 
 
+@pytest.mark.both_backends
 def test_a_wrong_old_password_changes_nothing_anywhere(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
         before = state(vm, ada)
@@ -99,6 +102,7 @@ def test_a_password_longer_than_ecryptfs_can_take(vm: VM, ada: Person) -> None:
     assert ada.opens_with(hashlib.sha256(longer.encode()).hexdigest())
 
 
+@pytest.mark.both_backends
 def test_a_reset_by_root_costs_one_question(vm: VM, ada: Person) -> None:
     """Root is told at once; the next login that can ask, asks for the old password; the one after that asks nothing."""
     told = set_by_root(vm, ada, NEW)
@@ -115,6 +119,7 @@ def test_a_reset_by_root_costs_one_question(vm: VM, ada: Person) -> None:
         session.logout()
 
 
+@pytest.mark.both_backends
 def test_after_a_reset_a_wrong_old_password_lets_in_and_leaves_everything(vm: VM, ada: Person) -> None:
     set_by_root(vm, ada, NEW)
     before = state(vm, ada)
@@ -130,6 +135,7 @@ def test_after_a_reset_a_wrong_old_password_lets_in_and_leaves_everything(vm: VM
         console.logout()
 
 
+@pytest.mark.both_backends
 def test_after_a_reset_ssh_says_where_the_old_password_can_be_given(vm: VM, ada: Person) -> None:
     """Sshd's password method cannot ask. The login works, says what to do, and doing it repairs the home."""
     set_by_root(vm, ada, NEW)
@@ -144,6 +150,7 @@ def test_after_a_reset_ssh_says_where_the_old_password_can_be_given(vm: VM, ada:
     assert ada.opens_with(NEW)
 
 
+@pytest.mark.both_backends
 def test_after_a_reset_keyboard_interactive_ssh_asks(vm: VM, ada: Person) -> None:
     """With keyboard-interactive, sshd authenticates in another process than the one that opens the session, and can ask."""
     set_by_root(vm, ada, NEW)
@@ -158,6 +165,7 @@ def test_after_a_reset_keyboard_interactive_ssh_asks(vm: VM, ada: Person) -> Non
             session.logout()
 
 
+@pytest.mark.both_backends
 def test_passwd_after_a_reset_wants_the_homes_password_too(vm: VM, ada: Person) -> None:
     """Between reset and repair, passwd changes both passwords or none."""
     set_by_root(vm, ada, NEW)
@@ -172,6 +180,7 @@ def test_passwd_after_a_reset_wants_the_homes_password_too(vm: VM, ada: Person) 
     assert ada.opens_with(OTHER)
 
 
+@pytest.mark.both_backends
 def test_an_expired_password_is_changed_at_login_and_the_home_follows(vm: VM, ada: Person) -> None:
     vm.run(f"chage -d 0 {ada.name}")
     with shell.Console(vm) as console:

@@ -36,6 +36,7 @@ def stays_open(person: Person, seconds: float = 3) -> bool:
     return person.is_open()
 
 
+@pytest.mark.both_backends
 def test_a1_unlock_lock_relock(vm: VM, ada: Person) -> None:
     for turn in range(3):
         with shell.ssh(vm, ada.name, ada.password) as session:
@@ -48,6 +49,7 @@ def test_a1_unlock_lock_relock(vm: VM, ada: Person) -> None:
         session.logout()
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("first_out", [0, 1])
 def test_two_sessions_ended_in_either_order(vm: VM, ada: Person, first_out: int) -> None:
     sessions = [shell.ssh(vm, ada.name, ada.password) for _ in range(2)]
@@ -73,6 +75,7 @@ def test_console_and_ssh_share_one_home(vm: VM, ada: Person) -> None:
     ada.wait_until_locked()
 
 
+@pytest.mark.both_backends
 def test_b17_a_killed_session_releases_the_home(vm: VM, ada: Person, cursor: str) -> None:
     """SIGKILL takes the process that would have closed the PAM session; the home is locked all the same, and the log says so."""
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -82,6 +85,7 @@ def test_b17_a_killed_session_releases_the_home(vm: VM, ada: Person, cursor: str
     assert ada.leases() == []
 
 
+@pytest.mark.both_backends
 def test_a_killed_session_leaves_the_home_to_the_other(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as victim, shell.ssh(vm, ada.name, ada.password) as survivor:
         vm.run(f"kill -KILL {privileged_process(victim)} {victim.do('echo $PPID $$')}")
@@ -91,12 +95,14 @@ def test_a_killed_session_leaves_the_home_to_the_other(vm: VM, ada: Person) -> N
         ada.wait_until_locked()
 
 
+@pytest.mark.both_backends
 def test_a_dropped_connection_releases_the_home(vm: VM, ada: Person) -> None:
     session = shell.ssh(vm, ada.name, ada.password)
     session.hang_up()
     ada.wait_until_locked()
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("blow", ["restart", "kill -s KILL", "stop"])
 def test_b3_pyhomed_struck_with_two_sessions_open(vm: VM, ada: Person, blow: str) -> None:
     """Closing one session keeps the home, closing both locks it, whatever happened to pyhomed between."""
@@ -109,6 +115,7 @@ def test_b3_pyhomed_struck_with_two_sessions_open(vm: VM, ada: Person, blow: str
     ada.wait_until_locked()
 
 
+@pytest.mark.both_backends
 def test_b3_pyhomed_killed_and_then_all_sessions(vm: VM, ada: Person) -> None:
     """Pyhomed comes back by itself and finds what it has to watch, so that even sessions that cannot close are noticed."""
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -118,6 +125,7 @@ def test_b3_pyhomed_killed_and_then_all_sessions(vm: VM, ada: Person) -> None:
         ada.wait_until_locked()
 
 
+@pytest.mark.both_backends
 def test_logging_in_needs_no_pyhomed(vm: VM, ada: Person) -> None:
     vm.run("systemctl stop pyhomed.socket pyhomed.service")
     try:
@@ -129,6 +137,7 @@ def test_logging_in_needs_no_pyhomed(vm: VM, ada: Person) -> None:
         vm.run("systemctl start pyhomed.socket")
 
 
+@pytest.mark.both_backends
 def test_a_lingering_user_manager_does_not_keep_the_home_open(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
         vm.run(f"loginctl enable-linger {ada.name}")
@@ -137,6 +146,7 @@ def test_a_lingering_user_manager_does_not_keep_the_home_open(vm: VM, ada: Perso
     assert vm.ok(f"systemctl is-active user@{ada.uid}.service")
 
 
+@pytest.mark.both_backends
 def test_sudo_and_cron_meanwhile_neither_keep_nor_take_the_home(vm: VM, ada: Person) -> None:
     vm.write(f"/etc/sudoers.d/{ada.name}", f"{ada.name} ALL=(ALL) NOPASSWD: ALL\n")
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -199,6 +209,7 @@ def test_a3_account_changes_while_locked_and_while_open(vm: VM, ada: Person) -> 
     assert "Ada King" in vm.out(f"getent passwd {ada.name}")
 
 
+@pytest.mark.both_backends
 def test_the_user_manager_starts_with_the_home_open(vm: VM, ada: Person) -> None:
     """A unit in the encrypted home runs at login: the home is there before ``systemd --user`` looks for it."""
     with shell.ssh(vm, ada.name, ada.password) as session:
