@@ -172,10 +172,10 @@ def _remove(account: Account) -> None:
 def _finish(journal: Journal, kind: kinds.Kind) -> None:
     """The new home is in its place."""
     record = journal.read()
-    if record is not None:
+    if record is not None and record.phase != facts.SWAPPED:
         if record.direction == facts.DECRYPT and kind.is_placed(record.account):
             kind.withdraw(record.account)
-        journal.write(record._replace(phase=facts.SWAPPED))
+        swap.mark(journal, record, facts.SWAPPED)
 
 
 # Encrypting

@@ -73,7 +73,7 @@ def encrypted(journal: Journal, record: Record, before: str, password: bytes) ->
         except BaseException:
             _return(journal, record)
             raise
-        journal.write(record._replace(phase=facts.SWAPPED))
+        mark(journal, record, facts.SWAPPED)
     return True
 
 
@@ -95,7 +95,7 @@ def decrypted(journal: Journal, record: Record, before: str) -> bool:
         except BaseException:
             _return(journal, record)
             raise
-        journal.write(record._replace(phase=facts.SWAPPED))
+        mark(journal, record, facts.SWAPPED)
     return True
 
 
@@ -120,7 +120,13 @@ def _return(journal: Journal, record: Record) -> None:
     if is_swapped(record):
         _exchange(account)
     _put_storage(kind, account, placed=record.direction == facts.DECRYPT)
-    journal.write(record._replace(phase=facts.COPYING))
+    mark(journal, record, facts.COPYING)
+
+
+def mark(journal: Journal, record: Record, phase: str) -> None:
+    """Note where it ended. Without space for that, the inode of the home directory says the same."""
+    with contextlib.suppress(OSError):
+        journal.write(record._replace(phase=phase))
 
 
 def _put_storage(kind: kinds.Kind, account: Account, *, placed: bool) -> None:

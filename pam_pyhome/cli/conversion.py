@@ -226,8 +226,7 @@ def _reported(user: str, verb: str, *, as_json: bool) -> Iterator[None]:
     except (PyhomeError, OSError) as error:
         errors = (error,)
     except KeyboardInterrupt as error:
-        line = f"{user}: interrupted; the home is as it was, 'pyhome {verb} --resume {user}' goes on if it had begun"
-        raise CommandError(line, INTERRUPTED) from error
+        raise CommandError(conversion_text.interrupted(find(user), user), INTERRUPTED) from error
     else:
         return
     lines = [line for error in errors for line in _lines(error, user, verb)]

@@ -115,6 +115,15 @@ def confirmed(record: Record) -> str:
     return f"{record.account.name}: the {what} copy is removed{disk}"
 
 
+def interrupted(record: Record | None, user: str) -> str:
+    """How far it came."""
+    if record is None:
+        return f"{user}: interrupted; the home is as it was, start again if that was not meant"
+    if is_swapped(record):
+        return f"{user}: interrupted when all was done but tidying up; see 'pyhome status {user}'"
+    return f"{user}: interrupted; the home is as it was, 'pyhome {record.direction} --resume {user}' goes on"
+
+
 def failed(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
     """What happened, to which thing, and one way forward; for several things at once a line each."""
     if isinstance(error, OSError):

@@ -91,7 +91,8 @@ def fill(home: Path, uid: int) -> None:
     (home / "dir/deeper/first name").write_text("has three names", encoding="ascii")
     for other in ("dir/second name", "third name"):
         os.link(home / "dir/deeper/first name", home / other)
-    for number, name in enumerate((b"\xff\xfe not utf-8", b" spaces ", b"new\nline", b"-rf", b"*?[x]", "\u00e4\U0001f600".encode(), LONG.encode())):
+    odd = (b"\xff\xfe not utf-8", b" spaces ", b"new\nline", b"-rf", b"*?[x]", "\u00e4\U0001f600".encode(), LONG.encode())
+    for number, name in enumerate(odd):
         Path(os.fsdecode(os.fsencode(home) + b"/dir/" + name)).write_bytes(b"odd %d" % number)
     (home / "link").symlink_to("dir/deeper")
     (home / "dangling").symlink_to("/nowhere/at all")

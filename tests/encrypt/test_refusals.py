@@ -6,15 +6,13 @@ import json
 import os
 import shutil
 import stat
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.encrypt.machine import PASSWORD, EncryptMachine, add_socket
-from tests.login.homes import ADA, crypt, first_line
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pam_pyhome.admin import tree
+from pam_pyhome.admin.conversion_kinds import Ecryptfs
+from tests.create.machine import PASSWORD, PYHOME
+from tests.encrypt.machine import LONG, EncryptMachine, add_socket
+from tests.login.homes import ADA, first_line
 
 pytestmark = pytest.mark.root
 
@@ -46,8 +44,8 @@ def test_files_that_cannot_be_copied(machine: EncryptMachine) -> None:
         assert head + line in said
     assert all(line.startswith(head) for line in said)
     assert machine.remains() == []
-    found = json.loads(machine.ran("/usr/bin/pyhome", "encrypt", "--dry-run", "--json", "ada").stdout.decode().partition("\n}\n")[0] + "}")
-    assert len(found["problems"]) == len(said)
+    dry = machine.ran(PYHOME, "encrypt", "--dry-run", "--json", "ada").stdout.decode()
+    assert len(json.JSONDecoder().raw_decode(dry)[0]["problems"]) == len(said)
     machine.run(["chattr", "-i", "/home/ada/frozen"])
     machine.run(["chattr", "-a", "/home/ada/dir/log"])
 
@@ -137,8 +135,11 @@ def test_a_home_that_is_changed_all_the_time(machine: EncryptMachine) -> None:
 
 
 def test_names_that_ecryptfs_cannot_have(machine: EncryptMachine) -> None:
-    """Said before anything else, and not of fscrypt."""
-    home: Path = machine.add_plain()
-    assert crypt(b"x")
+    home = machine.add_plain()
     assert len(max(os.listdir(home / "dir"), key=len)) == 200
     assert "this kernel has no eCryptfs" in machine.refuses("encrypt", "--backend", "ecryptfs", "ada", status=30)
+    found = tree.survey(str(home), longest=Ecryptfs.longest, reserved=Ecryptfs.own_names)
+    assert [(each.path.rpartition("/")[2], each.why) for each in found.obstacles] == [(LONG, tree.LONG_NAME)]
+    (home / ".ecryptfs").mkdir()
+    found = tree.survey(str(home), longest=255, reserved=Ecryptfs.own_names)
+    assert [(each.path, each.why) for each in found.obstacles] == [(f"{home}/.ecryptfs", tree.RESERVED)]

@@ -21,7 +21,7 @@ SUITES = ("bookworm", "trixie")
 #: Whatever has a profile for pam-auth-update beside ours, so that the order can be seen; and what our package depends on.
 PACKAGES = (
     "ecryptfs-utils", "libargon2-1", "libkeyutils1", "libpam-cap", "libpam-fscrypt", "libpam-mount", "libpam-runtime",
-    "libpam-systemd", "pamtester", "python3", "python3-click", "systemd",
+    "libpam-systemd", "pamtester", "python3", "python3-click", "python3-rich", "rsync", "systemd",
 )  # fmt: skip
 
 #: Makes the layer in memory, says so, and stays. $1: the cached root, $2: an empty directory.

@@ -31,7 +31,7 @@ KEEP_OLD = 1
 PACKAGES = (
     "adduser", "at", "cron", "dbus", "dbus-user-session", "dmsetup", "e2fsprogs", "ecryptfs-utils", "fscrypt", "iproute2",
     "keyutils", "kmod", "libargon2-1", "libpam-fscrypt", "libpam-systemd", "linux-image-amd64", "login", "lsof", "openssh-client",
-    "openssh-server", "pamtester", "passwd", "procps", "python3", "python3-click", "python3-keyutils", "rsync",
+    "openssh-server", "pamtester", "passwd", "procps", "python3", "python3-click", "python3-keyutils", "python3-rich", "rsync",
     "strace", "sudo", "systemd-sysv", "udev", "util-linux",
 )  # fmt: skip
 

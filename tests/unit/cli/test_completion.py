@@ -37,6 +37,10 @@ def path(tmp_path: Path) -> str:
     [
         (["pyhome", "s"], {"sessions", "setup", "shell", "sshd", "status"}),
         (["pyhome", "un"], {"unlock"}),
+        (["pyhome", "e"], {"ecryptfs", "encrypt"}),
+        (["pyhome", "encrypt", "--backend", ""], {"fscrypt", "ecryptfs"}),
+        (["pyhome", "encrypt", "--r"], {"--resume"}),
+        (["pyhome", "decrypt", "--d"], {"--dry-run"}),
         (["pyhome", "ecryptfs", "re"], {"rewrap"}),
         (["pyhome", "create", "--backend", ""], {"fscrypt", "ecryptfs"}),
         (["pyhome", "doctor", "--"], {"--json", "--help"}),

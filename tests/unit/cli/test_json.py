@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pam_pyhome import errors
+from pam_pyhome.admin.conversion_record import Record
 from pam_pyhome.admin.doctor.finding import Finding
 from pam_pyhome.admin.plan import Change, Node
+from pam_pyhome.backends.base import Account
 from pam_pyhome.cli import homes_json, plans
 from pam_pyhome.cli.failure import INTERRUPTED
 from pam_pyhome.formats.facts import Failure, HomeFacts
@@ -18,6 +20,7 @@ from tests.unit.cli.known_homes import HOMES, OPEN
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = (DOCS / "json.md").read_text(encoding="utf-8")
+CONVERSION = Record(Account("ada", 61001, 61001, "/home/ada"), "encrypt", "fscrypt", "copying")
 TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "boolean": (bool,), "string or null": (str, type(None))}
 
 
@@ -77,13 +80,15 @@ def test_the_outer_objects() -> None:
     top = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", TEXT.partition("## JSON")[2].partition("A *home*")[0], re.MULTILINE))
     outputs = [
         json.loads(homes_json.listing(HOMES)),
+        json.loads(homes_json.listing([], [CONVERSION])),
         json.loads(homes_json.outcome(OPEN, changed=True)),
         json.loads(homes_json.error(Failure(44, "HomeInUseError", "ada", "in use", ("pid 1 (x)",)), "sentence")),
     ]
     assert set().union(*outputs) == top.keys()
-    assert [output["version"] for output in outputs] == [1, 1, 1]
-    assert outputs[2].keys() == {"version", "error"}
-    assert outputs[2]["error"].keys() == documented("error")
+    assert [output["version"] for output in outputs] == [1, 1, 1, 1]
+    assert outputs[-1].keys() == {"version", "error"}
+    assert outputs[-1]["error"].keys() == documented("error")
+    assert outputs[1]["conversions"][0].keys() == documented("conversion")
 
 
 def fields(section: str, source: str) -> set[str]:
