@@ -82,7 +82,9 @@ def look(user: str, direction: str, backend: str | None, *, resume: bool) -> Out
         kind = conversion_kinds.named(kind_name)
         where = kind.where(account)
         survey = tree.survey(account.home, longest=kind.longest, reserved=kind.own_names)
-    needed = survey.on_disk + survey.entries * _PER_FILE[kind_name] + survey.on_disk // 100 + _MEBIBYTE
+    # eCryptfs has no holes in files.
+    data = survey.on_disk if kind_name == creation_choice.FSCRYPT else max(survey.on_disk, survey.size)
+    needed = data + survey.entries * _PER_FILE[kind_name] + data // 100 + _MEBIBYTE
     have = _present(account, kind, record)
     free = _free(where)
     problems = [*_problems(account, survey), *_space(where, needed - have, free, survey.entries if not have else 0)]

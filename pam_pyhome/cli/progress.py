@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Self
 
-from pam_pyhome.kernel.process import unprotect_memory
-
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -55,7 +53,6 @@ def _make() -> Progress:
         TransferSpeedColumn,
     )
 
-    unprotect_memory()
     files = TextColumn("{task.fields[files]}/{task.fields[all]} files")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), files, TransferSpeedColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

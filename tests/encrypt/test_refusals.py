@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+
 import pytest
 
 from pam_pyhome.admin import tree
