@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 SHOWN_MAX = 5
+#: How many files are asked of the disk before they are compared, so that it need not wait for us, nor we for it.
+_AHEAD = 64
 
 
 class Differences(NamedTuple):
@@ -45,7 +48,25 @@ class _Comparison:
             for name in sorted(names[0] ^ names[1]):
                 self._differs(below + b"/" + name, "is missing" if name in names[0] else "is not in the original")
             paths = [below + b"/" + name for name in sorted(names[0] & names[1])]
-            waiting += [path for path in paths if self._compare(path)]
+            for path in paths[:_AHEAD]:
+                self._announce(path)
+            for path, later in zip_longest(paths, paths[_AHEAD:]):
+                if later is not None:
+                    self._announce(later)
+                if self._compare(path):
+                    waiting.append(path)
+
+    def _announce(self, below: bytes) -> None:
+        """Have the beginning of a file of the copy read from the disk, whatever memory still has of it: that is what counts."""
+        path = self._copy + below
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return
+        fd = os.open(path, _FLAGS)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(fd, 0, _CHUNK, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(fd)
 
     def _names(self, path: bytes, below: bytes) -> set[bytes]:
         names = set(os.listdir(path))
@@ -95,8 +116,6 @@ class _Comparison:
         try:
             copy = os.open(self._copy + below, _FLAGS)
             try:
-                # What counts is what came to the disk, not what memory still has of it.
-                os.posix_fadvise(copy, 0, 0, os.POSIX_FADV_DONTNEED)
                 if not self._same_content(original, copy, status.st_size):
                     self._differs(below, "has another content")
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -72,7 +73,10 @@ def _run(command: Sequence[str], lock: int, tell: Tell) -> None:
             status = process.wait()
         except BaseException:
             process.terminate()
-            process.wait(_SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_SECONDS)
+            process.kill()
+            process.wait()
             raise
         if status not in (0, _VANISHED):
             complaints.seek(0)
