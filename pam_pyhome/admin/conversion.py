@@ -37,22 +37,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.admin.conversion_checks import Outlook
-    from pam_pyhome.admin.tree_compare import Tell
+    from pam_pyhome.admin.conversion_kinds import Progress
     from pam_pyhome.backends.base import Account
 
+COPYING, VERIFYING = "copying", "verifying"
 _ROUNDS = 3
 
 
 class Watcher(NamedTuple):
     """Who is told what happens.
 
-    `show` is given the recovery key before anything can be opened with it. `copying` and `verifying` are told how many bytes and
-    files have been done. `keys` carries the user's SSH keys to where sshd finds them while the home is locked.
+    `show` is given the recovery key before anything can be opened with it. `progress` is told how many bytes and files have been
+    copied, and then verified. `keys` carries the user's SSH keys to where sshd finds them while the home is locked.
     """
 
     show: Callable[[str], None]
-    copying: Tell
-    verifying: Tell
+    progress: Progress
     keys: Callable[[str], object]
 
 
@@ -210,10 +210,10 @@ def _fill(journal: Journal, record: Record, password: bytes, watcher: Watcher) -
     account, kind = record.account, kinds.named(record.backend)
     for _ in range(_ROUNDS):
         before = tree.fingerprint(account.home)
-        worker = _Worker(account, kind, journal.lock, watcher)
+        worker = _Worker(account, kind, journal.lock)
         checks.check_quiet(account, place_of(account))
         with swap.unless_changed(account.home, before) as unchanged:
-            kind.fill(account, password, worker.copy, watcher.copying)
+            kind.fill(account, password, worker.copy, watcher.progress)
         if not unchanged():
             continue
         checks.check_login(account.name, password)
@@ -229,29 +229,34 @@ class _Worker(NamedTuple):
     account: Account
     kind: kinds.Kind
     lock: int
-    watcher: Watcher
 
-    def copy(self, target: str, tell: Tell) -> None:
+    def copy(self, target: str, progress: Progress) -> None:
         """Make `target` the same as the source. CopyError, CopyDiffersError, OSError."""
         # From now on nobody else gets to the copy, unless they are there already.
         checks.check_quiet(self.account, place_of(self.account))
-        self._copy(target, tell, again=False)
-        found = self._compare(target)
+        self._copy(target, progress, again=False)
+        found = self._compare(target, progress)
         if found.total:
-            self._copy(target, tell, again=True)
-            found = self._compare(target)
+            self._copy(target, progress, again=True)
+            found = self._compare(target, progress)
         if found.total:
             raise CopyDiffersError(self.account.home, found.lines, found.total)
 
-    def _copy(self, target: str, tell: Tell, *, again: bool) -> None:
+    def _copy(self, target: str, progress: Progress, *, again: bool) -> None:
+        def tell(size: int, files: int) -> None:
+            progress(COPYING, size, files)
+
         names = self.kind.own_names
         # Temporary names could be longer than eCryptfs has them.
         in_place = self.kind.in_place
         tree_copy.copy(self.account.home, target, leave_out=names, in_place=in_place, lock=self.lock, tell=tell, again=again)
 
-    def _compare(self, target: str) -> tree_compare.Differences:
+    def _compare(self, target: str, progress: Progress) -> tree_compare.Differences:
+        def tell(size: int, files: int) -> None:
+            progress(VERIFYING, size, files)
+
         try:
-            return tree_compare.compare(self.account.home, target, self.kind.own_names, self.watcher.verifying)
+            return tree_compare.compare(self.account.home, target, self.kind.own_names, tell)
         except FileNotFoundError as error:
             return tree_compare.Differences((f"{os.fsdecode(error.filename)} has vanished",), 1)
 
@@ -280,9 +285,9 @@ def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) 
         verbs.perform(account, Request(broker.UNLOCK), os.getpid(), _Knows(password))
         watched = kind.watched(account)
         before = tree.fingerprint(watched)
-        worker = _Worker(account, kind, journal.lock, watcher)
+        worker = _Worker(account, kind, journal.lock)
         with swap.unless_changed(watched, before) as unchanged:
-            worker.copy(other_home(account), watcher.copying)
+            worker.copy(other_home(account), watcher.progress)
         if not unchanged():
             continue
         checks.check_quiet(account)

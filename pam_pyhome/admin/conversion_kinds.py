@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pam_pyhome.admin.conversion_record import Record
-    from pam_pyhome.admin.tree_compare import Tell
     from pam_pyhome.backends.fscrypt_create import Step
 
-_LONGEST_WORK = 30 * 24 * 3600.0
+    #: Is told which part of the work is at hand, and how many bytes and files of it have been done.
+    Progress = Callable[[str, int, int], None]
+    Work = Callable[[str, Progress], None]
+
+_LONGEST_WORK = 20 * 24 * 3600.0
 
 
 class Kind(Protocol):
@@ -50,8 +53,8 @@ class Kind(Protocol):
     def prepare(self, account: Account, password: bytes, recovery: str, note: Callable[[Step], None]) -> None:
         """Make an empty home in the directory `place_of`, locked. `note` is told before each step what takes it back."""
 
-    def fill(self, account: Account, password: bytes, work: Callable[[str, Tell], None], tell: Tell) -> None:
-        """Call `work` with the path of what was prepared while it is open."""
+    def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
+        """Call `work` with the path of what was prepared while it is open, and with what it tells its progress."""
 
     def watched(self, account: Account) -> str:
         """The tree in which every change of the encrypted home shows, also while it is locked, and wherever it is now."""
@@ -115,14 +118,14 @@ class Fscrypt:
         except WrongPassphraseError:
             raise CreateError(account.name, facts.OTHER_PROTECTOR) from None
 
-    def fill(self, account: Account, password: bytes, work: Callable[[str, Tell], None], tell: Tell) -> None:
+    def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
         """See `Kind.fill`. Nobody but root gets there once it is open."""
         backend = FscryptBackend()
         with _reachable(account) as staged:
             opened = backend.unlock(staged, password, exact=True)
             record = backend.attach(staged, opened, _no_warning)
         try:
-            work(other_home(account), tell)
+            work(other_home(account), progress)
         except BaseException:
             with contextlib.suppress(OSError, PyhomeError):
                 backend.detach(record)
@@ -193,22 +196,22 @@ class Ecryptfs:
             os.mkdir(path, 0o700)
         ecryptfs_create.lay_out(account, password, recovery.encode("ascii"), storage, other_home(account))
 
-    def fill(self, account: Account, password: bytes, work: Callable[[str, Tell], None], tell: Tell) -> None:
+    def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
         """See `Kind.fill`. It is mounted where only the process that does the work can see it."""
         storage, home = _staged(account), other_home(account)
         passphrase = ecryptfs_tools.unwrap(f"{storage}/{ecryptfs_store.CONFIG}/{layout.WRAPPED}", password)
         staged = Account(account.name, account.uid, account.gid, home)
-        with _Line(tell) as line:
+        with _Line(progress) as line:
 
             def inside() -> None:
                 line.carry(lambda: self._inside(account, home, work, line.tell))
 
             ecryptfs_create.with_open(staged, passphrase, storage, home, inside, seconds=_LONGEST_WORK)
 
-    def _inside(self, account: Account, home: str, work: Callable[[str, Tell], None], tell: Tell) -> None:
+    def _inside(self, account: Account, home: str, work: Work, progress: Progress) -> None:
         with contextlib.suppress(FileExistsError):
             ecryptfs_create.link_storage(account, home)
-        work(home, tell)
+        work(home, progress)
 
     def watched(self, account: Account) -> str:
         """The ciphertext."""
@@ -266,8 +269,8 @@ def _staged(account: Account) -> str:
 class _Line:
     """What a process that was forked off says of its progress and of what goes wrong, line by line."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._reader, self._writer = os.pipe()
         self._failure: tuple[str, list[Any]] | None = None
         self._thread = threading.Thread(target=self._listen)
@@ -291,12 +294,12 @@ class _Line:
                 if "failure" in said:
                     self._failure = (said["failure"], said["facts"])
                 else:
-                    self._tell(*said["done"])
+                    self._progress(*said["done"])
 
     # In the other process
 
-    def tell(self, *done: int) -> None:
-        self._say({"done": done})
+    def tell(self, part: str, size: int, files: int) -> None:
+        self._say({"done": (part, size, files)})
 
     def carry(self, work: Callable[[], None]) -> None:
         """Do it; what goes wrong goes wrong over there."""

@@ -127,12 +127,7 @@ def _convert(run: _Run, backend: str | None, path: str | None, *, dry_run: bool,
     create.end_properly()
     _warn_of_keys(run, outlook)
     with Bars(outlook.survey.size, outlook.survey.entries) as bars:
-        watcher = conversion.Watcher(
-            run.show,
-            lambda done, files: bars.show("copying", done, files),
-            lambda done, files: bars.show("verifying", done, files),
-            run.carry_keys,
-        )
+        watcher = conversion.Watcher(run.show, bars.show, run.carry_keys)
         (conversion.encrypt if run.direction == facts.ENCRYPT else conversion.decrypt)(outlook, password, watcher)
     if run.as_json:
         plans.print_json(_described(outlook, seconds) | {"dry_run": False, "kept": place_of(outlook.account)})

@@ -6,12 +6,14 @@ inside.py VERB...      one after another; each answer is a line: a value, or the
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, "/usr/lib/pyhome")
 
 from pam_pyhome.admin import conversion, conversion_facts, conversion_kinds, conversion_swap, tree
 from pam_pyhome.admin.conversion_record import Journal, Record, is_swapped, other_home, place_of
+from pam_pyhome.backends import ecryptfs_create
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import PyhomeError
 from pam_pyhome.kernel.renames import exchange
@@ -29,6 +31,19 @@ def prepare(journal: Journal) -> str:
     KIND.prepare(ADA, PASSWORD, RECOVERY, lambda _step: None)
     journal.write(record._replace(inode=os.lstat(other_home(ADA)).st_ino))
     return "ok"
+
+
+def fill(journal: Journal) -> str:
+    """Copy, and let the copies change places; with a plain directory where eCryptfs would be mounted."""
+    ecryptfs_create._mount = _bind
+    told: set[str] = set()
+    watcher = conversion.Watcher(print, lambda part, _size, _files: told.add(part), lambda _user: None)
+    conversion._fill(journal, present(journal), PASSWORD, watcher)
+    return f"filled, told of {sorted(told)}"
+
+
+def _bind(account: Account, passphrase: bytes, lower: str, mountpoint: str) -> None:
+    subprocess.run(["mount", "--bind", lower, mountpoint], check=True)
 
 
 def turn(journal: Journal) -> str:
@@ -78,7 +93,7 @@ def present(journal: Journal) -> Record:
     return record
 
 
-VERBS = {"prepare": prepare, "turn": turn, "swap": swap, "halfway": halfway, "settle": settle, "back": back}
+VERBS = {"prepare": prepare, "fill": fill, "turn": turn, "swap": swap, "halfway": halfway, "settle": settle, "back": back}
 
 
 def main() -> None:

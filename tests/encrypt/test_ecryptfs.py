@@ -57,6 +57,31 @@ def test_the_copies_change_places_and_back(machine: EncryptMachine) -> None:
     assert names(machine)[1] == []
 
 
+def test_filled(machine: EncryptMachine) -> None:
+    """In a process with name spaces of its own, which tells how far it is, and what goes wrong."""
+    home = machine.add_plain()
+    before = state(home)
+    said = inside(machine, "prepare", "fill")
+    assert said == ["ok", "filled, told of ['copying', 'verifying']"]
+    lower = machine.path("/home/.ecryptfs/ada/.Private")
+    assert os.readlink(lower / ".ecryptfs") == "/home/.ecryptfs/ada/.ecryptfs"
+    for name in (".ecryptfs", ".Private"):
+        (lower / name).unlink()
+    os.utime(lower, ns=(10**18, 987654321))
+    assert state(lower) == before
+    assert "/home/.ecryptfs" not in machine.run(["cat", "/proc/mounts"])
+
+
+def test_filling_fails(machine: EncryptMachine) -> None:
+    machine.add_plain()
+    rsync = machine.path("/usr/bin/rsync")
+    rsync.unlink()
+    rsync.write_text("#!/bin/sh\necho out of order >&2; exit 11\n", encoding="ascii")
+    rsync.chmod(0o755)
+    assert inside(machine, "prepare", "fill") == ["ok", "CopyError: rsync: out of order"]
+    assert names(machine)[1] == [NEW]
+
+
 def test_taken_back(machine: EncryptMachine) -> None:
     home = machine.add_plain()
     before = state(home)
