@@ -86,9 +86,11 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
         if record is None or not is_swapped(record) or record.direction == facts.ENCRYPT:
             backend = registry.named(outlook.backend)
             backend.unlock(account, password, exact=True)
-            record = _begin_decrypting(journal, outlook, record)
             was_locked = backend.mounted(account) is None
             try:
+                _unlock(account, password)
+                checks.check_files(account, kinds.named(outlook.backend))
+                record = _begin_decrypting(journal, outlook, record)
                 _empty(journal, record, password, watcher)
             except BaseException:
                 if was_locked:
@@ -194,6 +196,7 @@ def _prepare(journal: Journal, outlook: Outlook, password: bytes, show: Callable
     try:
         _remove(account)
         os.mkdir(place_of(account), 0o700)
+        swap.check_exchange(account)
         kind.prepare(account, password, recovery, note)
         show(recovery)
         inode = os.lstat(other_home(account)).st_ino
@@ -272,6 +275,7 @@ def _begin_decrypting(journal: Journal, outlook: Outlook, record: Record | None)
     if record is None:
         _remove(account)
         os.mkdir(place_of(account), 0o700)
+        swap.check_exchange(account)
         os.mkdir(other_home(account), 0o700)
     inode = os.lstat(other_home(account)).st_ino
     origin = kind.origin(account)
@@ -282,7 +286,7 @@ def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) 
     """Copy, lock the home, let the copies change places; again, if somebody has changed the home meanwhile. HomeChangesError."""
     account, kind = record.account, kinds.named(record.backend)
     for _ in range(_ROUNDS):
-        verbs.perform(account, Request(broker.UNLOCK), os.getpid(), _Knows(password))
+        _unlock(account, password)
         watched = kind.watched(account)
         before = tree.fingerprint(watched)
         worker = _Worker(account, kind, journal.lock)
@@ -295,6 +299,10 @@ def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) 
         if swap.decrypted(journal, record, before):
             return
     raise HomeChangesError(account.name)
+
+
+def _unlock(account: Account, password: bytes) -> None:
+    verbs.perform(account, Request(broker.UNLOCK), os.getpid(), _Knows(password))
 
 
 def _lock(account: Account) -> None:

@@ -38,6 +38,7 @@ _MEBIBYTE = 1 << 20
 #: eCryptfs puts a header before each file, and rounds its size up.
 _PER_FILE = {creation_choice.ECRYPTFS: 12288, creation_choice.FSCRYPT: 256}
 _SAMPLE = 16 * _MEBIBYTE
+_USUAL_RATE = 100e6
 _PER_ENTRY_SECONDS = 0.0005
 
 
@@ -133,7 +134,10 @@ def _encrypted(account: Account) -> tuple[str, Survey]:
     creation.check_parent(account)
     kind = conversion_kinds.named(found.name)
     kind.origin(account)
-    return found.name, tree.survey(kind.watched(account), encrypted=True)
+    if found.mounted(account) is not None:
+        return found.name, tree.survey(account.home, leave_out=kind.own_names, encrypted=True)
+    # Its names cannot be read now; what is in the way is found when it is open.
+    return found.name, tree.survey(kind.watched(account), encrypted=True)._replace(obstacles=())
 
 
 def _present(account: Account, kind: Kind, record: Record | None) -> int:
@@ -155,6 +159,13 @@ def check_quiet(account: Account, *places: str) -> None:
         found.update((line.split(" (")[0], line) for line in holders.holders_below(os.major(device), os.minor(device), place))
     if found:
         raise HomeBusyError(account.home, tuple(found.values()))
+
+
+def check_files(account: Account, kind: Kind) -> None:
+    """UnfitHomeError if there is anything in the open home that cannot be copied."""
+    survey = tree.survey(account.home, leave_out=kind.own_names, encrypted=True)
+    if survey.obstacles:
+        raise UnfitHomeError(account.name, tuple(_lines(survey.obstacles)))
 
 
 def check_login(user: str, password: bytes) -> None:
@@ -227,17 +238,24 @@ def size(count: int) -> str:
 
 
 def estimate(outlook: Outlook) -> float:
-    """About how many seconds it takes, from how fast this disk takes data and gives it back now. Leaves nothing behind. OSError."""
-    where = os.path.dirname(outlook.account.home)
+    """About how many seconds it takes, from how fast this disk takes data now. Leaves nothing behind."""
+    try:
+        rate = _rate(os.path.dirname(outlook.account.home), outlook.free)
+    except OSError:
+        rate = _USUAL_RATE  # no space, or a file system that has no files without names
+    # Written once, and read twice to verify it.
+    return 2 * outlook.survey.size / rate + outlook.survey.entries * _PER_ENTRY_SECONDS + 2
+
+
+def _rate(where: str, free: int) -> float:
+    """Bytes per second that the disk takes."""
     fd = os.open(where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         began = time.monotonic()
         chunk = os.urandom(_MEBIBYTE)
-        for _ in range(min(_SAMPLE, max(outlook.free // 4, _MEBIBYTE)) // _MEBIBYTE):
+        for _ in range(min(_SAMPLE, max(free // 4, _MEBIBYTE)) // _MEBIBYTE):
             os.write(fd, chunk)
         os.fdatasync(fd)
-        rate = os.fstat(fd).st_size / max(time.monotonic() - began, 0.001)
+        return os.fstat(fd).st_size / max(time.monotonic() - began, 0.001)
     finally:
         os.close(fd)
-    # Written once, and read twice to verify it.
-    return 2 * outlook.survey.size / rate + outlook.survey.entries * _PER_ENTRY_SECONDS + 2

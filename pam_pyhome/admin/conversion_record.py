@@ -88,8 +88,8 @@ class Journal:
         os.close(self.lock)
 
     def _sweep(self) -> None:
-        """Remove a record that was never put in place."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove a record that was never put in place. The next run can do that as well."""
+        with contextlib.suppress(OSError):
             os.unlink(f"{DIRECTORY}/{self.user}{files.STAGED_SUFFIX}")
 
     def read(self) -> Record | None:

@@ -55,7 +55,8 @@ def _alone(account: Account) -> Iterator[None]:
 def encrypted(journal: Journal, record: Record, before: str, password: bytes) -> bool:
     """Put the encrypted home in its place; False if the plain one is not as it was `before` any more.
 
-    PyhomeError if it is in use, or if the password does not open the new one; everything is as it was then.
+    That is looked at once more when nobody gets to it, so that no change is lost. PyhomeError if it is in use, or if the password
+    does not open the new one; everything is as it was then.
     """
     account, kind = record.account, kinds.named(record.backend)
     with _alone(account):
@@ -67,6 +68,9 @@ def encrypted(journal: Journal, record: Record, before: str, password: bytes) ->
         try:
             kind.place(account)
             _exchange(account)
+            if tree.fingerprint(other_home(account)) != before:
+                _return(journal, record)
+                return False
             _check_kind(account, record.backend)
             registry.named(record.backend).unlock(account, password, exact=True)
             checks.check_quiet(account, place_of(account))
@@ -88,6 +92,9 @@ def decrypted(journal: Journal, record: Record, before: str) -> bool:
         record = journal.write(record._replace(phase=facts.SWAPPING, plain=plain, cipher=before))
         try:
             _exchange(account)
+            if tree.fingerprint(kind.watched(account)) != before:
+                _return(journal, record)
+                return False
             if kind.is_placed(account):
                 kind.withdraw(account)
             _check_kind(account, None)
@@ -105,6 +112,21 @@ def _check_kind(account: Account, wanted: str | None) -> None:
     name = None if found is None else found.name
     if name != wanted:
         raise StorageError(account.home, f"would be taken for {name or 'a plain directory'}")
+
+
+def check_exchange(account: Account) -> None:
+    """StorageError now, and not after hours, if the file system cannot let two directories change places."""
+    place = place_of(account)
+    pair = [f"{place}/{name}" for name in ("first", "second")]
+    for path in pair:
+        os.mkdir(path, 0o700)
+    try:
+        exchange(*pair)
+    except OSError as error:
+        raise StorageError(place, f"its file system cannot exchange directories: {error.strerror}") from error
+    finally:
+        for path in pair:
+            os.rmdir(path)
 
 
 def _exchange(account: Account) -> None:

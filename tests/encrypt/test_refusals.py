@@ -120,6 +120,20 @@ def test_an_encrypted_home_in_use(machine: EncryptMachine) -> None:
     assert (machine.path("/home/ada") / "file").read_text(encoding="ascii") == "some text\n"
 
 
+def test_sockets_in_an_encrypted_home(machine: EncryptMachine) -> None:
+    """They can be named only when it is open; it is locked again, and nothing was begun."""
+    home = machine.add_plain()
+    machine.convert("encrypt", "ada")
+    machine.pyhome("unlock", "--password-file", "-", "ada")
+    add_socket(home / "S.agent")
+    assert "/home/ada/S.agent is a socket; remove it" in machine.convert("decrypt", "ada", status=70)
+    machine.pyhome("confirm", "--yes", "ada")
+    machine.pyhome("lock", "ada")
+    assert "/home/ada/S.agent is a socket; remove it" in machine.convert("decrypt", "ada", status=70)
+    assert machine.pyhome("status", "ada") == "The home of ada is locked.\n"
+    assert machine.remains() == []
+
+
 def test_a_home_that_is_changed_all_the_time(machine: EncryptMachine) -> None:
     """By root, who has nothing open there: the copies do not change places."""
     home = machine.add_plain()
