@@ -14,5 +14,9 @@ settings.load_profile("pyhome")
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the programs under test also where the tests themselves run in the background, deaf to it."""
+    """Let signals reach the programs under test also where the tests themselves run in the background, deaf to them."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            # What is started has the default again, unlike with SIG_IGN; here nothing happens.
+            signal.signal(number, lambda *_: None)

@@ -17,7 +17,7 @@ from pam_pyhome.errors import (
 from pam_pyhome.formats.ecryptfs_layout import RC
 
 _OS_ADVICE = {
-    errno.ENOENT: "check the path, or make a file with 'pyhome ecryptfs wrap'",
+    errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path",
     errno.EISDIR: "name a file in it",
     errno.EACCES: "run this as the owner of the file and its directory, or as root",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import HomeFacts
 
+
 @click.command("list", help="List the encrypted homes: all of them for root, for others their own.")
 @options.JSON
 def list_(*, as_json: bool) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,11 +14,33 @@ import click
 from pam_pyhome.admin import plan as plans
 from pam_pyhome.cli import options
 from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.errors import PyhomeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pam_pyhome.admin.plan import Change
+
+
+@contextlib.contextmanager
+def reported(thing: str, *, advice: str, interrupted: str) -> Iterator[None]:
+    """Turn what goes wrong with a plan into a CommandError. Everything in plans is root's.
+
+    `thing` is what an error without a path happened to; `advice` follows what pyhome itself says.
+    """
+    if os.geteuid() != 0:
+        raise CommandError("reads and writes files of root; run it as root", 1)
+    try:
+        yield
+    except PyhomeError as error:
+        raise CommandError(f"{error}{advice}", error.exit_code) from error
+    except OSError as error:
+        raise CommandError(f"{error.filename or thing}: {error.strerror or error}", 1) from error
+    except subprocess.SubprocessError as error:
+        raise CommandError(str(error), 1) from error
+    except KeyboardInterrupt as error:
+        raise CommandError(f"interrupted; {interrupted}", INTERRUPTED) from error
 
 
 def show(changes: Iterable[Change]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,15 +10,14 @@ import click
 
 from pam_pyhome.admin import setup as setups
 from pam_pyhome.cli import options, plans
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
-from pam_pyhome.errors import PyhomeError
+from pam_pyhome.cli.failure import CommandError
 from pam_pyhome.sshd import manage, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from pam_pyhome.admin.plan import Change
-
 
 
 class _Undo(NamedTuple):
@@ -126,18 +123,7 @@ def _list(*, as_json: bool) -> None:
         click.echo("there is nothing to take back")
 
 
-@contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """Turn what goes wrong into a CommandError. Everything here is root's."""
-    if os.geteuid() != 0:
-        raise CommandError("reads and writes files of root; run it as root", 1)
-    try:
-        yield
-    except PyhomeError as error:
-        raise CommandError(f"{error}; 'pyhome doctor' may know more", error.exit_code) from error
-    except OSError as error:
-        raise CommandError(f"{error.filename or 'this machine'}: {error.strerror or error}", 1) from error
-    except subprocess.SubprocessError as error:
-        raise CommandError(str(error), 1) from error
-    except KeyboardInterrupt as error:
-        raise CommandError("interrupted; 'pyhome rollback setup' restores what was half done", INTERRUPTED) from error
+def _reported() -> AbstractContextManager[None]:
+    """Turn what goes wrong into a CommandError."""
+    interrupted = "'pyhome rollback setup' restores what was half done"
+    return plans.reported("this machine", advice="; 'pyhome doctor' may know more", interrupted=interrupted)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
-from pam_pyhome.errors import PyhomeError
 from pam_pyhome.kernel.process import unprotect_memory
 from pam_pyhome.sshd import inspection, layout, manage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from pam_pyhome.admin.plan import Change
     from pam_pyhome.sshd.layout import Problem
@@ -144,21 +141,9 @@ def _options(given: dict[str, Any]) -> manage.Options:
     return manage.Options(_LAYOUTS[name] if name else None, given["unlock_at_login"], given["prune"])
 
 
-@contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """Turn what goes wrong into a CommandError. Everything here is root's."""
-    if os.geteuid() != 0:
-        raise CommandError("reads and writes files of root; run it as root", 1)
-    try:
-        yield
-    except PyhomeError as error:
-        raise CommandError(str(error), error.exit_code) from error
-    except OSError as error:
-        raise CommandError(f"{error.filename or 'sshd'}: {error.strerror or error}", 1) from error
-    except subprocess.SubprocessError as error:
-        raise CommandError(str(error), 1) from error
-    except KeyboardInterrupt as error:
-        raise CommandError("interrupted; nothing was left half done", INTERRUPTED) from error
+def _reported() -> AbstractContextManager[None]:
+    """Turn what goes wrong into a CommandError."""
+    return plans.reported("sshd", advice="", interrupted="nothing was left half done")
 
 
 def _complain(proposal: manage.Proposal) -> None:

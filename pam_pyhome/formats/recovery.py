@@ -21,7 +21,6 @@ from pam_pyhome.errors import FormatError
 WHAT = "recovery key"
 SIZE = 20
 GROUPS = 8
-TEXT_SIZE = 47
 TEXT_MAX = 256
 
 _SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -82,8 +81,3 @@ def parse_recovery(text: str) -> bytes:
 def _is_good(group: str, place: int) -> bool:
     *values, check = (_SYMBOLS.index(letter) for letter in group)
     return check == _check(values, place)
-
-
-def recovery_passphrase(text: str) -> bytes:
-    """What opens the home, from what a person has typed in. FormatError as `parse_recovery`."""
-    return emit_recovery(parse_recovery(text)).encode("ascii")

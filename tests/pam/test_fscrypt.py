@@ -10,7 +10,8 @@ import pytest
 
 from pam_pyhome.formats.fscrypt_meta import CTS_AES_256, XTS_AES_256
 from pam_pyhome.kernel import fscrypt
-from tests.fscrypt.homes import make_image, mount_image
+from tests.fscrypt.conftest import image  # noqa: F401 - a fixture
+from tests.fscrypt.homes import mount_image
 from tests.pam.harness import IGNORED, Machine
 
 if TYPE_CHECKING:
@@ -65,15 +66,8 @@ class Place:
         path.write_text(f"{text}claim={ADA} {self.identifier} /home\n", encoding="ascii")
 
 
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("image") / "ext4"
-    make_image(path)
-    return path
-
-
 @pytest.fixture
-def place(machine: Machine, image: Path) -> Place:
+def place(machine: Machine, image: Path) -> Place:  # noqa: F811 - the fixture
     """Ada's home is encrypted and locked; bob's is a directory like any other."""
     machine.run(["umount", "/home"])
     mount_image(machine, image, "/home")

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 
+from tests.demo.narrator import Narrator
 from tests.vm import people, shell
 from tests.vm.installed import install, package
 from tests.vm.vm import VM
 
 LETTER = "Meet me at the analytical engine at nine."
-
-
-class Narrator:
-    """Tells what happens, with the seconds since the beginning."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def tell(self, sentence: str) -> None:
-        """One step, in a plain sentence."""
-        self._print(f"\n[{time.monotonic() - self._began:4.0f} s] {sentence}")
-
-    def show(self, command: str, said: str) -> None:
-        """A command and its output, as on a terminal."""
-        self._print("\n".join([f"    {command}", *(f"      {line}" for line in said.splitlines())]))
-
-    def _print(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
 
 
 def demo(vm: VM, narrator: Narrator) -> None:

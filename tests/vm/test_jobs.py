@@ -63,6 +63,7 @@ def test_b7_cron_on_an_open_home_uses_it_and_leaves_it_open(vm: VM, ada: Person)
     ada.wait_until_locked()
 
 
+@pytest.mark.one_release("trixie")
 def test_b7_cron_is_refused_on_a_locked_home_where_the_administrator_says_so(vm: VM, ada: Person, cursor: str) -> None:
     with set_setting(vm, "jobs = refuse"):
         run_cron_job(vm, ada, JOB.format(name=ada.name))
@@ -101,6 +102,7 @@ def test_b7_a_system_service_of_the_user_on_a_locked_home(vm: VM, ada: Person) -
     assert not ada.is_open()
 
 
+@pytest.mark.one_release("trixie")
 def test_b7_a_lingering_user_manager_started_at_boot(vm: VM, ada: Person) -> None:
     """The manager is there before the home, and the first login opens it all the same.
 
@@ -141,6 +143,7 @@ def test_root_becomes_the_user_on_an_open_home(vm: VM, ada: Person) -> None:
     ada.wait_until_locked()
 
 
+@pytest.mark.one_release("trixie")
 def test_a_login_with_a_key_says_that_the_home_is_locked_and_uses_it_when_open(vm: VM, ada: Person) -> None:
     """A key from outside the home logs in; without a password the home stays locked, and a sentence says so."""
     vm.run(f"install -D -m 644 /root/.ssh/authorized_keys /etc/ssh/keys/{ada.name}")
@@ -156,6 +159,7 @@ def test_a_login_with_a_key_says_that_the_home_is_locked_and_uses_it_when_open(v
         ada.wait_until_locked()
 
 
+@pytest.mark.one_release("trixie")
 def test_b15_locked_and_expired_accounts_are_refused_everywhere(vm: VM, ada: Person) -> None:
     """A right password does not help an account that the administrator has closed, and the home stays locked."""
     for close, reopen in (("usermod -L", "usermod -U"), ("chage -E 1", "chage -E -1")):

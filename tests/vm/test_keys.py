@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.vm import people, shell
 from tests.vm.installed import set_setting
 
@@ -97,6 +99,7 @@ def test_b4_after_logout_no_key_is_left_and_the_next_login_asks(vm: VM, ada: Per
         session.logout()
 
 
+@pytest.mark.one_release("trixie")
 def test_a4_keys_come_and_go_with_the_home(vm: VM, ada: Person) -> None:
     """The keys are in the session after unlocking, gone after locking, and back after the next unlocking."""
     for _ in range(2):
@@ -107,6 +110,7 @@ def test_a4_keys_come_and_go_with_the_home(vm: VM, ada: Person) -> None:
         assert keys_left(vm, ada) == ""
 
 
+@pytest.mark.one_release("trixie")
 def test_a4_keys_do_not_authorise_a_password_change(vm: VM, ada: Person) -> None:
     """With the home open and its keys at hand, passwd still wants the present password."""
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -118,6 +122,7 @@ def test_a4_keys_do_not_authorise_a_password_change(vm: VM, ada: Person) -> None
     assert ada.opens_with(ada.password)
 
 
+@pytest.mark.one_release("trixie")
 def test_keyring_none_opens_the_home_without_keys_in_the_session(vm: VM, ada: Person) -> None:
     with set_setting(vm, "keyring = none"), shell.ssh(vm, ada.name, ada.password) as session:
         assert session.do("cat letter") == people.LETTER

@@ -78,6 +78,7 @@ def test_a2_passwd_while_the_home_is_locked(vm: VM, ada: Person) -> None:
         console.logout()
 
 
+@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_a_wrong_old_password_changes_nothing_anywhere(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -87,6 +88,7 @@ def test_a_wrong_old_password_changes_nothing_anywhere(vm: VM, ada: Person) -> N
         session.logout()
 
 
+@pytest.mark.one_release("trixie")
 def test_a_password_longer_than_ecryptfs_can_take(vm: VM, ada: Person) -> None:
     """ECryptfs takes 64 bytes at most; a longer login password opens the home with pyhome all the same."""
     longer = "Long-" * 13 + "Tail"
@@ -119,6 +121,7 @@ def test_a_reset_by_root_costs_one_question(vm: VM, ada: Person) -> None:
         session.logout()
 
 
+@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_after_a_reset_a_wrong_old_password_lets_in_and_leaves_everything(vm: VM, ada: Person) -> None:
     set_by_root(vm, ada, NEW)
@@ -165,6 +168,7 @@ def test_after_a_reset_keyboard_interactive_ssh_asks(vm: VM, ada: Person) -> Non
             session.logout()
 
 
+@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_passwd_after_a_reset_wants_the_homes_password_too(vm: VM, ada: Person) -> None:
     """Between reset and repair, passwd changes both passwords or none."""
@@ -191,6 +195,7 @@ def test_an_expired_password_is_changed_at_login_and_the_home_follows(vm: VM, ad
     assert ada.opens_with(NEW)
 
 
+@pytest.mark.one_release("trixie")
 def test_a_home_with_a_passphrase_of_its_own_asks_for_it_and_ignores_passwd(vm: VM, ada: Person) -> None:
     """``wrapping-independent``: the home's passphrase is asked for at login, and passwd leaves it alone."""
     vm.run(f"ecryptfs-rewrap-passphrase {ada.wrapped} -", stdin=f"{ada.password}\nOwn-Passphrase-1")

@@ -85,6 +85,7 @@ def test_b17_a_killed_session_releases_the_home(vm: VM, ada: Person, cursor: str
     assert ada.leases() == []
 
 
+@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_a_killed_session_leaves_the_home_to_the_other(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as victim, shell.ssh(vm, ada.name, ada.password) as survivor:
@@ -95,6 +96,7 @@ def test_a_killed_session_leaves_the_home_to_the_other(vm: VM, ada: Person) -> N
         ada.wait_until_locked()
 
 
+@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_a_dropped_connection_releases_the_home(vm: VM, ada: Person) -> None:
     session = shell.ssh(vm, ada.name, ada.password)
@@ -102,6 +104,7 @@ def test_a_dropped_connection_releases_the_home(vm: VM, ada: Person) -> None:
     ada.wait_until_locked()
 
 
+@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 @pytest.mark.parametrize("blow", ["restart", "kill -s KILL", "stop"])
 def test_b3_pyhomed_struck_with_two_sessions_open(vm: VM, ada: Person, blow: str) -> None:
@@ -125,6 +128,7 @@ def test_b3_pyhomed_killed_and_then_all_sessions(vm: VM, ada: Person) -> None:
         ada.wait_until_locked()
 
 
+@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_logging_in_needs_no_pyhomed(vm: VM, ada: Person) -> None:
     vm.run("systemctl stop pyhomed.socket pyhomed.service")
@@ -178,6 +182,7 @@ def test_a11_b13_a_busy_home_is_locked_when_its_holder_ends_and_the_log_names_it
         session.logout()
 
 
+@pytest.mark.one_release("trixie")
 def test_b12_what_is_left_running_keeps_its_home_and_is_reported(vm: VM, ada: Person, cursor: str) -> None:
     """Nohup and tmux: the documented policy is to keep the home open for what was left running there, and to say so."""
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -192,6 +197,7 @@ def test_b12_what_is_left_running_keeps_its_home_and_is_reported(vm: VM, ada: Pe
     ada.wait_until_locked(60)
 
 
+@pytest.mark.one_release("trixie")
 def test_a3_account_changes_while_locked_and_while_open(vm: VM, ada: Person) -> None:
     """Users stay in /etc/passwd: name, groups and shell can be changed at any time and need no open home."""
     vm.run(f"usermod -c 'Ada Lovelace' -s /bin/sh {ada.name}; groupadd -f engineers; usermod -aG engineers {ada.name}")

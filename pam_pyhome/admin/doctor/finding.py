@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
-LEVELS = (OK, SKIP, WARN, FAIL)
 
 
 class Finding(NamedTuple):
