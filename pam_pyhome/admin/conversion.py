@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.admin.conversion_checks import Outlook
-    from pam_pyhome.admin.conversion_kinds import Progress
+    from pam_pyhome.admin.conversion_kinds import Progress, Settle
     from pam_pyhome.backends.base import Account
 
 COPYING, VERIFYING = "copying", "verifying"
@@ -233,26 +233,26 @@ class _Worker(NamedTuple):
     kind: kinds.Kind
     lock: int
 
-    def copy(self, target: str, progress: Progress) -> None:
-        """Make `target` the same as the source. CopyError, CopyDiffersError, OSError."""
+    def copy(self, target: str, progress: Progress, settle: Settle | None = None) -> None:
+        """Make `target` the same as the source; for `settle` see `conversion_kinds.Work`. CopyError, CopyDiffersError, OSError."""
         # From now on nobody else gets to the copy, unless they are there already.
         checks.check_quiet(self.account, place_of(self.account))
-        self._copy(target, progress, again=False)
-        found = self._compare(target, progress)
-        if found.total:
-            self._copy(target, progress, again=True)
+        for again in (False, True):
+            self._copy(target, progress, again=again, whole_seconds=settle is not None)
+            if settle is not None:
+                settle()
             found = self._compare(target, progress)
-        if found.total:
-            raise CopyDiffersError(self.account.home, found.lines, found.total)
+            if not found.total:
+                return
+        raise CopyDiffersError(self.account.home, found.lines, found.total)
 
-    def _copy(self, target: str, progress: Progress, *, again: bool) -> None:
+    def _copy(self, target: str, progress: Progress, *, again: bool, whole_seconds: bool) -> None:
         def tell(size: int, files: int) -> None:
             progress(COPYING, size, files)
 
-        names = self.kind.own_names
         # Temporary names could be longer than eCryptfs has them.
-        in_place = self.kind.in_place
-        tree_copy.copy(self.account.home, target, leave_out=names, in_place=in_place, lock=self.lock, tell=tell, again=again)
+        ways = tree_copy.Ways(self.kind.in_place, whole_seconds, again)
+        tree_copy.copy(self.account.home, target, self.kind.own_names, ways, lock=self.lock, tell=tell)
 
     def _compare(self, target: str, progress: Progress) -> tree_compare.Differences:
         def tell(size: int, files: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from pam_pyhome import errors
 from pam_pyhome.admin import creation_facts as facts
-from pam_pyhome.admin import ecryptfs_tools, fscrypt_costs
+from pam_pyhome.admin import ecryptfs_tools, fscrypt_costs, tree_times
 from pam_pyhome.admin.conversion_record import other_home, place_of
 from pam_pyhome.admin.creation_choice import ECRYPTFS
 from pam_pyhome.admin.plan import sync_directory
@@ -33,11 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pam_pyhome.admin.conversion_record import Record
+    from pam_pyhome.backends.ecryptfs_create import Reopen
     from pam_pyhome.backends.fscrypt_create import Step
 
     #: Is told which part of the work is at hand, and how many bytes and files of it have been done.
     Progress = Callable[[str, int, int], None]
-    Work = Callable[[str, Progress], None]
+    #: Is called with the path of the copy, with whom to tell, and with what has to be done whenever all is copied: set the times
+    #: of change, which before that are exact to the second only. None if there is nothing to do.
+    Settle = Callable[[], None]
+    Work = Callable[[str, Progress, Settle | None], None]
 
 _LONGEST_WORK = 20 * 24 * 3600.0
 
@@ -54,7 +58,7 @@ class Kind(Protocol):
         """Make an empty home in the directory `place_of`, locked. `note` is told before each step what takes it back."""
 
     def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
-        """Call `work` with the path of what was prepared while it is open, and with what it tells its progress."""
+        """Call `work` while what was prepared is open."""
 
     def watched(self, account: Account) -> str:
         """The tree in which every change of the encrypted home shows, also while it is locked, and wherever it is now."""
@@ -125,7 +129,7 @@ class Fscrypt:
             opened = backend.unlock(staged, password, exact=True)
             record = backend.attach(staged, opened, _no_warning)
         try:
-            work(other_home(account), progress)
+            work(other_home(account), progress, None)
         except BaseException:
             with contextlib.suppress(OSError, PyhomeError):
                 backend.detach(record)
@@ -203,15 +207,21 @@ class Ecryptfs:
         staged = Account(account.name, account.uid, account.gid, home)
         with _Line(progress) as line:
 
-            def inside() -> None:
-                line.carry(lambda: self._inside(account, home, work, line.tell))
+            def inside(reopen: Reopen) -> None:
+                line.carry(lambda: self._inside(account, home, work, line.tell, reopen))
 
             ecryptfs_create.with_open(staged, passphrase, storage, home, inside, seconds=_LONGEST_WORK)
 
-    def _inside(self, account: Account, home: str, work: Work, progress: Progress) -> None:
+    def _inside(self, account: Account, home: str, work: Work, progress: Progress, reopen: Reopen) -> None:
         with contextlib.suppress(FileExistsError):
             ecryptfs_create.link_storage(account, home)
-        work(home, progress)
+        lower = self.watched(account)
+
+        def settle() -> None:
+            times = tree_times.times(account.home, home, self.own_names)
+            reopen(lambda: tree_times.put(times, lower))
+
+        work(home, progress, settle)
 
     def watched(self, account: Account) -> str:
         """The ciphertext."""

@@ -14,10 +14,11 @@ from pam_pyhome.backends import ecryptfs_create, ecryptfs_store, fscrypt_create
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt import FscryptBackend
 from pam_pyhome.errors import CreateError, StorageError, WrongPassphraseError
-from pam_pyhome.kernel.durable import sync_file_system
+from pam_pyhome.kernel.durable import sync_below
 
 if TYPE_CHECKING:
     from pam_pyhome.admin.creation_record import Records
+    from pam_pyhome.backends.ecryptfs_create import Reopen
     from pam_pyhome.formats.fscrypt_meta import Costs
 
 SKELETON = "/etc/skel"
@@ -50,7 +51,7 @@ def build(records: Records, account: Account, password: bytes, recovery: str, co
             staged, password, costs, recovery.encode("ascii"), lambda step: records.note(account.name, step)
         )
         _fill(staged, records.lock)
-        _sync(home)
+        sync_below(home)
         backend.detach(created.record)
         backend.unlock(staged, password, exact=True)
     except WrongPassphraseError:
@@ -67,13 +68,13 @@ def _build_ecryptfs(records: Records, account: Account, password: bytes, passphr
     ecryptfs_create.lay_out(account, password, passphrase, storage, home)
     staged = Account(account.name, account.uid, account.gid, home)
 
-    def work() -> None:
+    def work(_reopen: Reopen) -> None:
         ecryptfs_create.link_storage(account, home)
         _fill(staged, records.lock)
-        _sync(home)
+        sync_below(home)
 
     ecryptfs_create.with_open(staged, passphrase, storage, home, work)
-    _sync(storage)
+    sync_below(storage)
 
 
 def _fill(staged: Account, lock: int) -> None:
@@ -85,14 +86,6 @@ def _fill(staged: Account, lock: int) -> None:
         if status != 0:
             raise StorageError(f"copying {SKELETON}", complaint)
     os.chmod(staged.home, 0o700)
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        sync_file_system(fd)
-    finally:
-        os.close(fd)
 
 
 def note_places(records: Records, account: Account, backend: str) -> None:

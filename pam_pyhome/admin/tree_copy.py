@@ -8,10 +8,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.errors import CopyError
-from pam_pyhome.kernel.durable import sync_file_system
+from pam_pyhome.kernel.durable import sync_below
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _OPTIONS = (
     "--archive", "--hard-links", "--acls", "--xattrs", "--sparse", "--numeric-ids", "--one-file-system", "--delete",
-    "--modify-window=-1",  # nanoseconds count
     "--info=progress2", "--no-human-readable", "--outbuf=Line",
 )  # fmt: skip
 #: Some files vanished while they were copied: those who look for changes will notice.
@@ -30,28 +29,33 @@ _PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%\s+\S+\s+\S+(?:\s+\(xfr#\d+, (?:ir|to)-
 _SECONDS = 10.0
 
 
-def copy(
-    original: str, target: str, *, leave_out: Collection[bytes], in_place: bool, lock: int, tell: Tell, again: bool = False
-) -> None:
+class Ways(NamedTuple):
+    """How to copy. `in_place`: make no temporary names, which may be longer than a file system has them.
+
+    `whole_seconds`: times of change that are the same to the second are the same. `again`: copy also what looks the same.
+    """
+
+    in_place: bool
+    whole_seconds: bool
+    again: bool
+
+
+def copy(original: str, target: str, leave_out: Collection[bytes], ways: Ways, *, lock: int, tell: Tell) -> None:
     """Make the directory `target` the same as `original`, and have it on disk. CopyError; OSError.
 
-    `leave_out`: names at the top that are neither copied nor removed. `in_place`: make no temporary names, which may be longer
-    than a file system has them. `lock`: a descriptor that rsync holds until it has ended. `again`: copy also what looks the same.
+    `leave_out`: names at the top that are neither copied nor removed. `lock`: a descriptor that rsync holds until it has ended.
     `tell` is told how many bytes and files have been done.
     """
     program, setpriv = (shutil.which(name, path=_PATH) for name in ("rsync", "setpriv"))
     if program is None or setpriv is None:
         raise CopyError("rsync", f"there is no {'setpriv' if program else 'rsync'}")
-    options = [*_OPTIONS, *(["--inplace"] if in_place else []), *(["--ignore-times"] if again else [])]
+    wished = {"--inplace": ways.in_place, "--modify-window=-1": not ways.whole_seconds, "--ignore-times": ways.again}
+    options = [*_OPTIONS, *(option for option, wanted in wished.items() if wanted)]
     excluded = [f"--exclude=/{os.fsdecode(name)}" for name in leave_out]
     # It ends with this process, even if that is killed.
     command = [setpriv, "--pdeathsig", "KILL", "--", program, *options, *excluded, "--", f"{original}/", f"{target}/"]
     _run(command, lock, tell)
-    directory = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        sync_file_system(directory)
-    finally:
-        os.close(directory)
+    sync_below(target)
 
 
 def _run(command: Sequence[str], lock: int, tell: Tell) -> None:

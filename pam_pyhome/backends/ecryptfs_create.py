@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from pam_pyhome.backends.base import Account
 
+    Reopen = Callable[[Callable[[], None]], None]
+
 FSTYPE = "ecryptfs"
 _TEXTS = "/usr/share/ecryptfs-utils/ecryptfs-mount-private"
 _HINTS = {"README.txt": f"{_TEXTS}.txt", "Access-Your-Private-Data.desktop": f"{_TEXTS}.desktop"}
@@ -86,16 +88,25 @@ def link_storage(account: Account, directory: str) -> None:
 
 
 def with_open(
-    account: Account, passphrase: bytes, place: str, mountpoint: str, work: Callable[[], None], *, seconds: float = _SECONDS
+    account: Account, passphrase: bytes, place: str, mountpoint: str, work: Callable[[Reopen], None], *, seconds: float = _SECONDS
 ) -> None:
     """Do `work` while what was laid out is mounted on `mountpoint`, in a process whose mounts nobody else sees.
 
-    They are gone when it ends, however it ends, and after so many `seconds` in any case. StorageError with what went wrong there.
+    `work` is given what unmounts it, does something, and mounts it again. The mounts are gone when the process ends, however it
+    ends, and after so many `seconds` in any case. StorageError with what went wrong there.
     """
 
     def inside() -> bytes:
-        _mount(account, passphrase, f"{place}/{store.LOWER}", mountpoint)
-        work()
+        def mount() -> None:
+            _mount(account, passphrase, f"{place}/{store.LOWER}", mountpoint)
+
+        def reopen(between: Callable[[], None]) -> None:
+            _unmount(mountpoint)
+            between()
+            mount()
+
+        mount()
+        work(reopen)
         return b""
 
     namespace.run(f"filling {mountpoint}", inside, seconds=seconds)
@@ -113,3 +124,11 @@ def _mount(account: Account, passphrase: bytes, lower: str, mountpoint: str) -> 
             mounts.mount(lower, target, FSTYPE, mounts.MS_NOSUID | mounts.MS_NODEV, options)
     finally:
         os.close(target)
+
+
+def _unmount(mountpoint: str) -> None:
+    parent = os.open(os.path.dirname(mountpoint), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        mounts.umount(parent, os.fsencode(os.path.basename(mountpoint)))
+    finally:
+        os.close(parent)

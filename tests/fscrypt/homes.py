@@ -43,11 +43,11 @@ password optional pam_fscrypt.so
 """
 
 
-def make_image(path: Path, size: int = 32 * MEBIBYTE, features: str = "encrypt") -> None:
+def make_image(path: Path, size: int = 32 * MEBIBYTE, features: str = "encrypt", inodes: int = 2048) -> None:
     """An ext4 image."""
     with path.open("wb") as file:
         file.truncate(size)
-    command = ["/sbin/mkfs.ext4", "-q", "-b", "4096", "-O", features, "-N", "2048", str(path)]
+    command = ["/sbin/mkfs.ext4", "-q", "-b", "4096", "-O", features, "-N", str(inodes), str(path)]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -137,6 +137,10 @@ class VM:
             raise CommandError(f"{self.suite}: `{command}` ended with {result.code}\n{result.out}{result.err}")
         return result
 
+    def relay(self, command: str, *, timeout: float) -> None:
+        """Run a long command of root's; what it prints is seen while it runs."""
+        subprocess.run([*self._root_ssh(), command], check=True, stdin=subprocess.DEVNULL, timeout=timeout)
+
     def out(self, command: str, *, timeout: float = RUN_TIMEOUT) -> str:
         """What a root command that succeeds prints, without the last line feed."""
         return self.run(command, timeout=timeout).out.rstrip("\n")
