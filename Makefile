@@ -12,13 +12,14 @@ ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-e
 
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help demo demo-vm test test-fast bench deb arch lint shim clean dependencies
+.PHONY: help demo demo-vm test test-fast test-large bench deb arch lint shim clean dependencies
 
 help:
 	@echo 'make demo        watch an encrypted home open and close, here, in seconds; nothing is changed'
 	@echo 'make demo-vm     the same with eCryptfs in a virtual machine'
 	@echo 'make test        test everything'
 	@echo 'make test-fast   the tests that need no root and no virtual machine'
+	@echo 'make test-large  encrypt and decrypt 20 000 files, killed all the way; takes an hour'
 	@echo 'make bench       how fast it is, beside pam_ecryptfs and pam_fscrypt'
 	@echo 'make deb         dist/pyhome_*.deb'
 	@echo 'make arch        dist/pyhome-*.pkg.tar.zst'
@@ -56,6 +57,9 @@ test: lint deb shim
 
 test-fast: $(VENV)/ready
 	$(PYTEST) tests/unit
+
+test-large: deb shim $(VENV)/ready
+	$(ROOT) $(PYTHON) -m tests.large.run
 
 bench: deb shim $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.bench.run
