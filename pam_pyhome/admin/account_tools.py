@@ -13,12 +13,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import creation_facts as facts
+from pam_pyhome.admin import pam_files
 from pam_pyhome.admin.accounts import look_up, number, setting, uid_min
 from pam_pyhome.backends import fscrypt_store, kept
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import CreateError, FormatError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
-from pam_pyhome.kernel import files
+from pam_pyhome.kernel import files, libpam
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ PASSWORD_MAX = 511  # what PAM's conversation takes
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SECONDS = 120
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_WRONG = 7  # PAM_AUTH_ERR
+_SERVICES = ("login", "sshd")
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TAKEN = (4, 9)  # useradd: the uid or the name is in use
 
@@ -156,9 +157,19 @@ def check_password(user: str, password: bytes) -> None:
 
 def check_login(user: str, password: bytes) -> None:
     """CreateError if the account has another password, as far as that can be told here."""
-    status, _, _ = run(["unix_chkpwd", user, "nullok"], said=password + b"\0")
-    if status == _WRONG:
+    if has_password(user) is None:
+        service = _service()
+        wrong = service is not None and libpam.authenticate(service, user, password) != libpam.SUCCESS
+    else:
+        wrong = run(["unix_chkpwd", user, "nullok"], said=password + b"\0")[0] == libpam.AUTH_ERR
+    if wrong:
         raise CreateError(user, facts.WRONG_PASSWORD)
+
+
+def _service() -> str | None:
+    """A PAM service at which people log in: its modules know also those whose passwords are kept elsewhere."""
+    places = (f"{directory}/{name}" for name in _SERVICES for directory in pam_files.DIRECTORIES)
+    return next((os.path.basename(path) for path in places if os.path.isfile(path)), None)
 
 
 def add(account: Account, lock: int) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-SUCCESS = 0
+SUCCESS, AUTH_ERR = 0, 7
 _LIBRARY = "libpam.so.0"
 _CRYPT = ("libcrypt.so.1", "libcrypt.so.2")
 _TTY, _FAIL_DELAY = 3, 10
@@ -71,6 +71,16 @@ def log_in(service: str, user: str, password: bytes, during: Callable[[], None])
             pam.call("pam_close_session", handle, 0)
         pam.call("pam_setcred", handle, _DELETE)
         return Login(auth, account, credentials, session)
+    finally:
+        pam.call("pam_end", handle, 0)
+
+
+def authenticate(service: str, user: str, password: bytes) -> int:
+    """The code of pam_authenticate alone. Every prompt is answered with the password. StorageError if libpam refuses."""
+    pam = _Pam(password)
+    handle = pam.start(service, user)
+    try:
+        return pam.call("pam_authenticate", handle, _SILENT)
     finally:
         pam.call("pam_end", handle, 0)
 

@@ -82,6 +82,21 @@ def test_passwords(machine: EncryptMachine) -> None:
     assert "there is no login password; set one with 'passwd'" in machine.refuses("encrypt", "ada", status=75)
 
 
+def test_a_password_that_is_kept_elsewhere(machine: EncryptMachine) -> None:
+    """As for users of a directory service: whoever would let them log in says whether it is right."""
+    machine.add_plain()
+    shadow = machine.path("/etc/shadow")
+    lines = shadow.read_text(encoding="ascii").splitlines(keepends=True)
+    shadow.write_text("".join(line for line in lines if not line.startswith("ada:")), encoding="ascii")
+    checker = machine.path("/root/checker")
+    checker.write_text(f"#!/bin/sh\nread -r answer\n[ \"$answer\" = '{PASSWORD.decode()}' ]\n", encoding="ascii")
+    checker.chmod(0o755)
+    machine.write_stack("login", "auth required pam_exec.so expose_authtok quiet /root/checker\n")
+    assert "this is not the login password" in machine.refuses("encrypt", "ada", status=75, said=b"wrong\n")
+    machine.convert("encrypt", "ada")
+    assert b"/file" in machine.open_state()
+
+
 def test_whose_home_it_is(machine: EncryptMachine) -> None:
     assert "there is no user nobodyhere" in machine.refuses("encrypt", "nobodyhere", status=41)
     assert "is not an ordinary user" in machine.refuses("encrypt", "root", status=30)
