@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tests.vm.vm import VM
 
 TOP = "b'/.'"
-BACKENDS = ("ecryptfs", "fscrypt")
 _numbers = itertools.count(1)
 
 #: Fills the home $1 of its owner with what a copy may lose.
@@ -93,7 +92,13 @@ def log_in(vm: VM, name: str) -> None:
         session.logout()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+def backends(**releases: str) -> pytest.MarkDecorator:
+    """Each kind of home on one release."""
+    marks = [pytest.param(backend, marks=pytest.mark.one_release(release)) for backend, release in releases.items()]
+    return pytest.mark.parametrize("backend", marks)
+
+
+@backends(ecryptfs="trixie", fscrypt="bookworm")
 def test_there_and_back(vm: VM, backend: str) -> None:
     """Encrypt, log in, confirm, decrypt, confirm; nothing of it is left."""
     if backend == "fscrypt":
@@ -116,7 +121,7 @@ def test_there_and_back(vm: VM, backend: str) -> None:
     vm.run(f"pkill -KILL -u {name}; userdel -rf {name}", check=False)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@backends(ecryptfs="bookworm", fscrypt="trixie")
 def test_killed_and_gone_on_with(vm: VM, backend: str) -> None:
     """Killed while it copies, and the machine started again: the plain home is as it was."""
     if backend == "fscrypt":
