@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.vm import shell
 from tests.vm.installed import set_profiles
 
@@ -34,6 +36,7 @@ def test_doctor_is_silent_on_a_machine_in_use(vm: VM, ada: Person) -> None:
     assert complaints(vm, ada.name) == []
 
 
+@pytest.mark.one_release("trixie")
 def test_setup_proves_that_the_home_opens(vm: VM, ada: Person) -> None:
     try:
         vm.run("pam-auth-update --disable pyhome")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.vm import fscrypt_people, people, shell
 from tests.vm.fscrypt_people import MAKERS, FscryptPerson
+from tests.vm.image import SUITES
 from tests.vm.installed import set_profiles
 from tests.vm.test_passwords import NEW, OTHER, passwd
 
@@ -42,7 +43,11 @@ def visit(eve: FscryptPerson, password: str, *commands: str) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("eve", MAKERS, indirect=True)
+@pytest.mark.parametrize(
+    "eve",
+    [pytest.param(maker, marks=pytest.mark.one_release(suite)) for maker, suite in zip(MAKERS, SUITES)],
+    indirect=True,
+)
 def test_each_opens_what_the_other_made_and_changed(vm: VM, eve: FscryptPerson) -> None:
     """Our module, theirs and the tool, before and after a password change by either module."""
     visit(eve, eve.password, "echo by pyhome > exchange")
