@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PARSERS: dict[str, Callable[[bytes], object]] = {
     layout.WRAPPED: parse_wrapped,
+    layout.RECOVERY: parse_wrapped,
     layout.SIGNATURES: layout.parse_signatures,
     layout.MOUNTPOINT: layout.parse_mountpoint,
 }
@@ -89,7 +90,14 @@ class EcryptfsBackend:
             except (FileNotFoundError, UnsafeFileError, FormatError):
                 self._put_back(account, name)
             else:
-                ecryptfs_store.keep(account, name, content)
+                if not self._is_unproved(account, name, opened):
+                    ecryptfs_store.keep(account, name, content)
+
+    def _is_unproved(self, account: Account, name: str, opened: OpenedHome) -> bool:
+        """Whether a file that looks good must not take the place of its copy, because nothing has opened it."""
+        if name == layout.RECOVERY:
+            return ecryptfs_store.read_kept(account, name) is not None
+        return name == layout.WRAPPED and opened.by_key
 
     def _check(self, name: str, content: bytes, opened: OpenedHome) -> None:
         """FormatError for a file that does not parse, or names other keys than the home was opened with."""
@@ -112,11 +120,23 @@ class EcryptfsBackend:
         ecryptfs_store.recreate_config(account)
         ecryptfs_store.reserve(account, MAX_SIZE)
 
-    def change_password(self, account: Account, old: bytes, new: bytes) -> None:
+    def change_password(self, account: Account, old: bytes, new: bytes) -> int:
         """Wrap the same mount passphrase with the new password."""
         from pam_pyhome.backends import ecryptfs_unlock
 
-        ecryptfs_unlock.change_password(account, old, new)
+        return ecryptfs_unlock.change_password(account, old, new)
+
+    def try_recovery(self, account: Account, key: bytes) -> None:
+        """As the mount passphrase, and as what wraps it."""
+        from pam_pyhome.backends import ecryptfs_recovery
+
+        ecryptfs_recovery.try_recovery(account, key)
+
+    def new_recovery(self, account: Account, answer: bytes, key: str) -> None:
+        """Wrap the mount passphrase with the key as well."""
+        from pam_pyhome.backends import ecryptfs_recovery
+
+        ecryptfs_recovery.new_recovery(account, answer, key)
 
     def describe(self, account: Account) -> Description:
         """The mount, and the key file with its good copy."""

@@ -146,6 +146,9 @@ def failed(failure: Failure, user: str) -> str:
         "PasswordUnchangedError": f"{reason}; nothing was changed, {_PASSWORD_ADVICE.get(reason, 'start again')}",
         "NoAnswerError": f"{reason}; type it at the prompt, or give it with --password-file",
         "WrongPassphraseError": f"this password does not open the home{_of(user)}; try the one from before its last change",
+        "RecoveryKeyError": f"this is no recovery key: {reason}; compare it with the paper, group by group",
+        "OtherKeyError": f"this recovery key does not open the home{_of(user)}; look for a later one, or make one with "
+        "'pyhome recovery new'",
         "PassphraseLengthError": f"{reason}; choose another one",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
