@@ -380,7 +380,7 @@ class OtherKeyError(PyhomeError):
 
 
 class NoCopyError(PyhomeError):
-    """There is no copy called `name` of a file of the home of `user`."""
+    """There is no copy of a file of `user` that is called like the `reason`."""
 
     exit_code = 82
 
@@ -388,7 +388,7 @@ class NoCopyError(PyhomeError):
         """Keep both facts."""
         super().__init__(f"there is no copy {name} for {user}")
         self.user = user
-        self.name = name
+        self.reason = name
 
 
 class RestoreError(PyhomeError):

@@ -34,10 +34,11 @@ class EcryptfsBackend:
     gives_session_keys = True
 
     def probe(self, account: Account) -> bool:
-        """There is a key file; or a good copy of one, and the ciphertext that it is for."""
+        """There is a key file; or the ciphertext that it is for, and a good copy of it or what a recovery key needs."""
         if ecryptfs_store.has(account, layout.WRAPPED):
             return True
-        return ecryptfs_store.is_kept(account) and ecryptfs_store.has_lower(account)
+        has_other = ecryptfs_store.is_kept(account) or ecryptfs_store.has(account, layout.SIGNATURES)
+        return has_other and ecryptfs_store.has_lower(account)
 
     def wishes(self, account: Account) -> Wishes:
         """The flag files of ecryptfs-utils. Where the whole directory has been deleted, what it is there for is assumed."""

@@ -74,6 +74,8 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
     _, _, attempt = open_any(account, answer, exact=True)
     content = wrapped_for(attempt.passphrase, key.encode("ascii"))
     store.recreate_config(account)
-    kept.remove(account, layout.RECOVERY)
+    for name in kept.names(account):
+        if name.startswith(layout.RECOVERY):
+            kept.remove(account, name)
     store.replace(account, layout.RECOVERY, content)
     store.keep(account, layout.RECOVERY, content)

@@ -15,7 +15,7 @@ from pam_pyhome.backends.fscrypt_find import (
 )
 from pam_pyhome.backends.fscrypt_renew import new_protector, put_slots, remove_protector, uses
 from pam_pyhome.backends.fscrypt_unlock import home_key, try_all, try_key
-from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, WrongPassphraseError
+from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_meta as meta
 
 TYPE_CHECKING = False
@@ -39,12 +39,14 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
         raise StorageError(account.home, "its protector does not say what deriving a key may cost")
     name = meta.RECOVERY_NAME + account.name
     descriptor, content, slot = new_protector(account, meta.CUSTOM, name, key.encode("ascii"), costs, policy_key)
+    store.discard_all(account, home.mount)
     store.replace(home.mount, store.PROTECTORS, descriptor, content, (account.uid, account.gid, 0o600))
     kept.keep(account, protector_copy(descriptor), content)
     policy = meta.with_slots(used, [old.descriptor for old in home.recovery], [(descriptor, slot)])
     put_slots(account, home.mount, policy, used.identifier)
     for old in home.recovery:
         _forget(account, used.identifier, old)
+    _remove_strays(account, home.mount, name)
 
 
 def _home(account: Account) -> Home:
@@ -61,13 +63,28 @@ def _forget(account: Account, identifier: str, old: Candidate) -> None:
     """Remove a protector that is out of the policy, unless other directories need it, and all copies that its key would open."""
     if not uses(account, old.descriptor):
         remove_protector(old.mount, old.descriptor)
-    for name in (protector_copy(old.descriptor), protector_copy(old.descriptor) + PREVIOUS):
-        kept.remove(account, name)
-    previous = policy_copy(identifier) + PREVIOUS
-    content = read_kept(account, previous)
+    for name in kept.names(account):
+        if name.startswith(protector_copy(old.descriptor)) or _names(account, name, identifier, old.descriptor):
+            kept.remove(account, name)
+
+
+def _names(account: Account, name: str, identifier: str, descriptor: str) -> bool:
+    """Whether the copy `name` is an older one of the policy with the protector in it, or may be."""
+    if not name.startswith(policy_copy(identifier) + PREVIOUS):
+        return False
     try:
-        names_it = content is not None and meta.parse_policy(content, identifier).slot(old.descriptor) is not None
+        return meta.parse_policy(read_kept(account, name) or b"", identifier).slot(descriptor) is not None
     except FormatError:
-        names_it = True
-    if names_it:
-        kept.remove(account, previous)
+        return True
+
+
+def _remove_strays(account: Account, mount: str, name: str) -> None:
+    """Remove protectors with the `name` of a recovery key's that open nothing, as a run leaves them that was killed."""
+    for descriptor in store.protectors(account, mount):
+        try:
+            protector = meta.parse_protector(store.read(account, mount, store.PROTECTORS, descriptor), descriptor)
+        except (OSError, UnsafeFileError, FormatError):
+            continue
+        if protector.source == meta.CUSTOM and protector.name == name and not uses(account, descriptor):
+            remove_protector(mount, descriptor)
+            kept.remove(account, protector_copy(descriptor))

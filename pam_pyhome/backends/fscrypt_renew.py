@@ -121,6 +121,8 @@ def _costs(account: Account, home: Home, attempt: Attempt) -> meta.Costs:
 def _put(account: Account, home: Home, renewal: Renewal) -> int:
     """See `renew`. OSError, UnsafeFileError."""
     meta.parse_protector(renewal.protector, renewal.descriptor)
+    for mount in dict.fromkeys((store.ROOT, home.mount)):
+        store.discard_all(account, mount)
     identifier = home.policy.identifier
     kept.keep(account, policy_copy(identifier) + PREVIOUS, home.policy.message.emit())
     for candidate in home.protectors:
@@ -128,26 +130,37 @@ def _put(account: Account, home: Home, renewal: Renewal) -> int:
             kept.keep(account, protector_copy(candidate.descriptor) + PREVIOUS, candidate.live)
     owner = (account.uid, account.gid, 0o600)
     store.replace(store.ROOT, store.PROTECTORS, renewal.descriptor, renewal.protector, owner)
-    if home.mount != store.ROOT:
-        link = emit_link(Link(store.uuid_of(store.ROOT), store.ROOT))
-        store.replace(home.mount, store.PROTECTORS, f"{renewal.descriptor}.link", link, owner)
+    put_link(account, home.mount, renewal.descriptor)
     put_slots(account, home.mount, renewal.policy, identifier)
     kept.keep(account, protector_copy(renewal.descriptor), renewal.protector)
     return _retire_others(account, renewal.descriptor)
 
 
+def put_link(account: Account, mount: str, descriptor: str) -> None:
+    """Let a protector of the root file system be found from `mount`, if that is another one. OSError, UnsafeFileError."""
+    if mount != store.ROOT:
+        link = emit_link(Link(store.uuid_of(store.ROOT), store.ROOT))
+        store.replace(mount, store.PROTECTORS, f"{descriptor}.link", link, (account.uid, account.gid, 0o600))
+
+
 def _retire_others(account: Account, present: str) -> int:
     """Leave the login protector `present` the only one of the account's; how many directories still need another."""
-    left = 0
+    found = login_protectors(account)
+    return sum(_retire(account, protector, content) for protector, content in found if protector.descriptor != present)
+
+
+def login_protectors(account: Account) -> list[tuple[meta.Protector, bytes]]:
+    """All files that are taken for a login protector of the account's. There should be one. OSError, UnsafeFileError."""
+    found = []
     for name in store.protectors(account, store.ROOT):
         try:
             content = store.read(account, store.ROOT, store.PROTECTORS, name)
             protector = meta.parse_protector(content, name)
         except (OSError, UnsafeFileError, FormatError):
-            continue  # nobody takes it for a login protector
-        if name != present and protector.source == meta.LOGIN and protector.uid == account.uid:
-            left += _retire(account, protector, content)
-    return left
+            continue
+        if protector.source == meta.LOGIN and protector.uid == account.uid:
+            found.append((protector, content))
+    return found
 
 
 def _retire(account: Account, protector: meta.Protector, content: bytes) -> int:

@@ -185,6 +185,18 @@ def discard(mount: str, kind: str, name: str) -> None:
         os.close(directory)
 
 
+def discard_all(account: Account, mount: str) -> None:
+    """Give up what somebody who was killed has prepared of the account's protectors. OSError, UnsafeFileError."""
+    directory = open_metadata(mount, "", (0,))
+    try:
+        for name in os.listdir(directory):
+            is_staged = name.startswith(staged_name(PROTECTORS, "")) and name.endswith(files.STAGED_SUFFIX)
+            if is_staged and _owner(directory, name) == account.uid:
+                os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
 def unlink(mount: str, kind: str, name: str) -> None:
     """Remove a metadata file, if there is one. OSError, UnsafeFileError."""
     try:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import click
 
-from pam_pyhome.admin import homes
-from pam_pyhome.cli import options, plans
+from pam_pyhome.admin import accounts, backups, homes
+from pam_pyhome.cli import homes_json, homes_text, options, plans
+from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, answers
 from pam_pyhome.cli.create import show_key
+from pam_pyhome.cli.failure import CommandError
 from pam_pyhome.cli.homes import answering, print_outcome
-from pam_pyhome.errors import NoAnswerError
+from pam_pyhome.errors import NoAnswerError, NoCopyError, PyhomeError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
+from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from pam_pyhome.admin.backups import Backup
     from pam_pyhome.formats.facts import HomeFacts
 
 _ECRYPTFS = "; the mount passphrase from when the home was made opens it all the same, and always will"
@@ -71,3 +77,67 @@ def _shower(facts: HomeFacts, *, as_json: bool) -> Callable[[str], None]:
             raise NoAnswerError(f"the recovery key cannot be printed: {error.strerror}") from error
 
     return show
+
+
+@recovery.command("backups", help="List the copies of key files and metadata that are kept for USER, or for everybody.")
+@options.ANY_USER
+@options.JSON
+def backups_(user: str | None, *, as_json: bool) -> None:
+    """What could be restored."""
+    _insist_on_root()
+    with answering(as_json=as_json), _failing(user):
+        people = accounts.people() if user is None else [accounts.find(user)]
+        found = [each for account in people for each in backups.find(account)]
+        if as_json:
+            plans.print_json({"backups": [_as_json(each) for each in found]})
+        elif found:
+            rows = [["USER", "WRITTEN", "NAME", "WHAT", "COMPARED"]]
+            rows += [[each.user, homes_text.moment(each.written), each.name, each.what, each.state] for each in found]
+            for line in homes_text.table(rows):
+                click.echo(one_line(line))
+        else:
+            click.echo("No copies are kept.", err=True)
+
+
+@recovery.command(help="Put the copy NAME of a file of USER's back; what is there now is kept as another copy.")
+@options.USER
+@click.argument("name")
+@options.YES
+@options.JSON
+def restore(user: str, name: str, *, yes: bool, as_json: bool) -> None:
+    """Put one back."""
+    _insist_on_root()
+    with answering(as_json=as_json), _failing(user):
+        account = accounts.find(user)
+        found = next((each for each in backups.find(account) if each.name == name), None)
+        if found is None:
+            raise NoCopyError(user, name)
+        options.confirm(one_line(f"Put it in the place of {found.path}?"), yes=yes, show=lambda: click.echo(one_line(_line(found))))
+        path, changed = backups.restore(account, name)
+        if as_json:
+            plans.print_json({"user": user, "name": name, "path": path, "changed": changed})
+        else:
+            click.echo(one_line(f"{path} is {'the copy now' if changed else 'as the copy already'}."))
+
+
+def _line(found: Backup) -> str:
+    return f"{found.name}: {found.what}, written {homes_text.moment(found.written)}; {found.state}"
+
+
+def _as_json(found: Backup) -> dict[str, object]:
+    return found._asdict() | {"written": homes_json.moment(found.written)}
+
+
+def _insist_on_root() -> None:
+    if os.geteuid() != 0:
+        raise CommandError("copies are root's; run it as root", 1)
+
+
+@contextlib.contextmanager
+def _failing(user: str | None) -> Iterator[None]:
+    """What goes wrong, as it would come from pyhomed."""
+    try:
+        homes.be_root()
+        yield
+    except (PyhomeError, OSError) as error:
+        raise homes.FailedError(failure_of(error), user or "") from error
