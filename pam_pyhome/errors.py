@@ -379,22 +379,10 @@ class OtherKeyError(PyhomeError):
         self.user = user
 
 
-class NoCopyError(PyhomeError):
-    """There is no copy of a file of `user` that is called like the `reason`."""
-
-    exit_code = 82
-
-    def __init__(self, user: str, name: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"there is no copy {name} for {user}")
-        self.user = user
-        self.reason = name
-
-
 class RestoreError(PyhomeError):
     """The copy `what` is not put back: the `reason`."""
 
-    exit_code = 83
+    exit_code = 82
 
     def __init__(self, what: str, reason: str) -> None:
         """Keep both facts."""

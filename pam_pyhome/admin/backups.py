@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pam_pyhome.backends import ecryptfs_store, fscrypt_renew, kept
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_find import PREVIOUS
-from pam_pyhome.errors import FormatError, NoCopyError, RestoreError, StorageError, UnsafeFileError
+from pam_pyhome.errors import FormatError, RestoreError, StorageError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 SAME, DIFFERS, MISSING, DAMAGED = "as the file", "another than the file", "the file is missing", "the copy is damaged"
+NO_SUCH = "there is no such copy"
 _LIMIT = 65536
 _POLICY, _PROTECTOR = "fscrypt-policy-", "fscrypt-protector-"
 
@@ -93,10 +94,10 @@ def restore(account: Account, name: str) -> tuple[str, bool]:
     """Put a copy back; where, and whether that was another file.
 
     What is there now is kept before, as `.previous` under a free name, so that no copy gives way to it.
-    NoCopyError, RestoreError for a copy that is damaged or belongs nowhere, OSError, UnsafeFileError.
+    RestoreError for a copy that there is not, that is damaged or belongs nowhere; OSError, UnsafeFileError.
     """
     if name not in kept.names(account) or name.endswith(STAGED_SUFFIX):
-        raise NoCopyError(account.name, name)
+        raise RestoreError(name, NO_SUCH)
     content = _content(account, name)
     place = _place(account, name, content)
     if place is None:

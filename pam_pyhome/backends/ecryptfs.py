@@ -5,7 +5,7 @@ What derives keys is imported only where keys are derived: a phase that mounts o
 
 from __future__ import annotations
 
-from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept
 from pam_pyhome.backends.base import Wishes
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
@@ -89,7 +89,7 @@ class EcryptfsBackend:
                 content = ecryptfs_store.read(account, name)
                 self._check(name, content, opened)
             except (FileNotFoundError, UnsafeFileError, FormatError):
-                self._put_back(account, name)
+                self._put_back(account, name, opened)
             else:
                 if not self._is_unproved(account, name, opened):
                     ecryptfs_store.keep(account, name, content)
@@ -106,11 +106,23 @@ class EcryptfsBackend:
         if name == layout.SIGNATURES and parsed != ecryptfs_mount.signatures_of(opened):
             raise FormatError(name, "names other keys than those of the home")
 
-    def _put_back(self, account: Account, name: str) -> None:
-        """Restore a live file from its copy, if there is one."""
-        kept = ecryptfs_store.read_kept(account, name)
-        if kept is not None:
-            ecryptfs_store.replace(account, name, kept)
+    def _put_back(self, account: Account, name: str, opened: OpenedHome) -> None:
+        """Restore a live file from its copy, if there is one; not what a recovery key opened in an earlier home."""
+        content = ecryptfs_store.read_kept(account, name)
+        if content is None:
+            return
+        if name == layout.RECOVERY and not self._is_same_home(account, opened):
+            kept.remove(account, name)
+        else:
+            ecryptfs_store.replace(account, name, content)
+
+    def _is_same_home(self, account: Account, opened: OpenedHome) -> bool:
+        """Whether the copies are of the home that is open now, as far as they say."""
+        try:
+            self._check(layout.SIGNATURES, ecryptfs_store.read_kept(account, layout.SIGNATURES) or b"", opened)
+        except FormatError:
+            return ecryptfs_store.read_kept(account, layout.SIGNATURES) is None
+        return True
 
     def reserve(self, account: Account, old: bytes) -> None:
         """Room for the largest wrapped passphrase; and the copy of the present one is made already."""

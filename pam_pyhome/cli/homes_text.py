@@ -149,8 +149,7 @@ def failed(failure: Failure, user: str) -> str:
         "RecoveryKeyError": f"this is no recovery key: {reason}; compare it with the paper, group by group",
         "OtherKeyError": f"this recovery key does not open the home{_of(user)}; look for a later one, or make one with "
         "'pyhome recovery new'",
-        "NoCopyError": f"{user} has no copy {reason}; 'pyhome recovery backups {user}' lists those there are",
-        "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {user}' lists the others",
+        "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {user}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",

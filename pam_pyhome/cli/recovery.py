@@ -15,7 +15,7 @@ from pam_pyhome.cli.answers import AtTerminal, answers
 from pam_pyhome.cli.create import show_key
 from pam_pyhome.cli.failure import CommandError
 from pam_pyhome.cli.homes import answering, print_outcome
-from pam_pyhome.errors import NoAnswerError, NoCopyError, PyhomeError
+from pam_pyhome.errors import NoAnswerError, PyhomeError, RestoreError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.policy.failures import failure_of
@@ -111,7 +111,7 @@ def restore(user: str, name: str, *, yes: bool, as_json: bool) -> None:
         account = accounts.find(user)
         found = next((each for each in backups.find(account) if each.name == name), None)
         if found is None:
-            raise NoCopyError(user, name)
+            raise RestoreError(name, backups.NO_SUCH)
         options.confirm(one_line(f"Put it in the place of {found.path}?"), yes=yes, show=lambda: click.echo(one_line(_line(found))))
         path, changed = backups.restore(account, name)
         if as_json:

@@ -80,13 +80,13 @@ def test_refusals(ecryptfs: LoginMachine) -> None:
     (ecryptfs.kept() / "wrapped-passphrase").write_bytes(b"damaged")
     (ecryptfs.kept() / "something").write_bytes(b"else")
     before = ecryptfs.wrapped().read_bytes()
-    assert restore(ecryptfs, "wrapped-passphrase", 83) == (
+    assert restore(ecryptfs, "wrapped-passphrase", 82) == (
         "pyhome recovery restore: wrapped-passphrase was not put back: the copy is damaged: no signature of 16 hexadecimal digits; "
-        "'pyhome recovery backups ada' lists the others\n"
+        "'pyhome recovery backups ada' lists what there is\n"
     )
-    assert "it is not known where it belongs" in restore(ecryptfs, "something", 83)
+    assert "it is not known where it belongs" in restore(ecryptfs, "something", 82)
     for name in ("nothing", "../61001.ada/Private.sig", ".", ""):
-        assert restore(ecryptfs, name, 82).startswith(f"pyhome recovery restore: ada has no copy {name}; ")
+        assert restore(ecryptfs, name, 82).startswith(f"pyhome recovery restore: {name} was not put back: there is no such copy; ")
     unasked = pyhome(ecryptfs, ROOT, "recovery", "restore", "ada", "Private.sig")
     assert (unasked.code, unasked.out) == (2, "")
     for verb in (("backups",), ("restore", "ada", "Private.sig", "--yes")):

@@ -135,6 +135,16 @@ def test_a_new_key(ecryptfs: LoginMachine) -> None:
     assert "/home/.ecryptfs/ada/.ecryptfs/recovery-wrapped-passphrase: recovery key\n" in found
 
 
+def test_what_a_key_opened_in_an_earlier_home_does_not_come_back(ecryptfs: LoginMachine) -> None:
+    new_key(said(ecryptfs, ROOT, "recovery", "new", "ada", lines=(PASSWORD,)))
+    assert inside(ecryptfs, "settle", PASSWORD) == "kept"
+    recovery_file(ecryptfs).unlink()
+    made_by_pyhome(ecryptfs)  # decrypted, and encrypted anew
+    assert inside(ecryptfs, "settle", PASSWORD) == "kept"
+    assert not recovery_file(ecryptfs).exists()
+    assert not (ecryptfs.kept() / "recovery-wrapped-passphrase").exists()
+
+
 def fifo(path: Path) -> None:
     os.mkfifo(path)
 
