@@ -54,7 +54,7 @@ def next_step(facts: HomeFacts) -> str:
         return f"end the processes that use it, then 'pyhome lock {user}'; 'pyhome unlock {user}' opens it again"
     if facts.state == LOCKED and not facts.trouble:
         return f"it opens at the next login with the password; 'pyhome unlock {user}' opens it now"
-    return f"restore the key file from a backup, or make it anew; '{_JOURNAL}' has more"
+    return f"'pyhome recovery backups {user}' lists what can be restored, and the recovery key opens it; '{_JOURNAL}' has more"
 
 
 def inspection(facts: HomeFacts) -> list[str]:

@@ -37,7 +37,8 @@ def old_policy(user: str) -> str:
 def ask_old(user: str) -> str:
     """Before the prompt for the old password, after a reset."""
     return (
-        f"The login password of {user} was changed, but the encrypted home still has the old one; please type it once."
+        f"The login password of {user} was changed, but the encrypted home still has the old one; "
+        "please type that once, or the recovery key."
     )
 
 
