@@ -16,7 +16,6 @@ from pam_pyhome.backends.fscrypt_find import (
 )
 from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
-from pam_pyhome.formats.fscrypt_renewal import is_renewal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +35,10 @@ def login_home(account: Account) -> Home:
 
 def rewrite(account: Account, change: Rewrite) -> bool:
     """See `Backend.rewrite`."""
+    from pam_pyhome.formats.fscrypt_renewal import is_renewal  # noqa: PLC0415 - an ordinary login rewrites nothing
+
     if is_renewal(change.content):
-        from pam_pyhome.backends.fscrypt_renew import put_prepared  # noqa: PLC0415 - an ordinary password does not come here
+        from pam_pyhome.backends.fscrypt_renew import put_prepared  # noqa: PLC0415 - nor uses a recovery key
 
         return put_prepared(account, change)
     candidate = next((one for one in login_home(account).protectors if one.live == change.expected), None)

@@ -56,17 +56,24 @@ def new(user: str | None, password_file: str | None, *, as_json: bool) -> None:
     """Replace the one on paper."""
     with answering(as_json=as_json):
         facts = homes.perform(user, Request(broker.SHOW), AtTerminal())[1]
-        talk = answers(password_file, _shower(facts, as_json=as_json))
-        changed, facts = homes.perform(facts.user, Request(broker.NEW_KEY), talk)
+        shown: list[str] = []
+        talk = answers(password_file, _shower(facts, shown, as_json=as_json))
+        try:
+            changed, facts = homes.perform(facts.user, Request(broker.NEW_KEY), talk)
+        except homes.FailedError:
+            if shown:
+                click.echo(f"The recovery key above may be void; 'pyhome recovery test {facts.user}' tells.", err=True)
+            raise
         more = _ECRYPTFS if facts.backend == "ecryptfs" else ""
         said = f"The home of {facts.user} opens with this recovery key, and with no older one{more}."
         print_outcome(facts, changed=changed, as_json=as_json, said=said)
 
 
-def _shower(facts: HomeFacts, *, as_json: bool) -> Callable[[str], None]:
-    """What prints the key; it must have reached whoever reads it before it is the one."""
+def _shower(facts: HomeFacts, shown: list[str], *, as_json: bool) -> Callable[[str], None]:
+    """What prints the key, and puts it among those `shown`; it must have reached whoever reads it before it is the one."""
 
     def show(key: str) -> None:
+        shown.append(key)
         try:
             if as_json:
                 plans.print_json({"user": facts.user, "recovery_key": key})

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pam_pyhome.formats import broker
+from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.recovery import emit_recovery
 from tests.fscrypt.homes import OPENED, READ, FscryptMachine
-from tests.login.homes import ADA, answers
+from tests.login.homes import ADA, BOB, answers, differences
 from tests.recovery.conftest import KEY, PASSWORD, install
 from tests.verbs.command import ROOT, Ran, pyhome
+from tests.verbs.test_hostile import send
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -251,3 +255,40 @@ def test_a_damaged_login_protector(served: FscryptMachine) -> None:
     ran = said(served, ADA, "passwd", "--home-only", lines=(KEY, PASSWORD))
     assert ran.code == 0, ran
     assert served.log_in(PASSWORD, READ) == OPENED
+
+
+def test_what_others_put_beside_it(place: FscryptMachine) -> None:
+    """Where everybody may write metadata, only what is ada's is read or removed, and no link is followed."""
+    protectors = place.path("/.fscrypt/protectors")
+    for path in (protectors, place.path("/home/.fscrypt/protectors")):
+        path.chmod(0o1777)
+    (recovery,) = recovery_protectors(place)
+    mine = place.protector()
+    forged = protectors / "0123456789abcdef"
+    forged.write_bytes(mine.read_bytes().replace(mine.name.encode(), forged.name.encode()))
+    os.chown(forged, BOB, BOB)  # as if it were another login protector of ada's
+    (protectors / "fedcba9876543210").symlink_to("/etc/shadow")
+    os.mkfifo(protectors / "00000000ffffffff")
+    place.path("/.fscrypt/victim").write_bytes(recovery.read_bytes())
+    before = place.snapshot("/etc")
+    reset(place, NEW)
+    assert said(place, ROOT, "passwd", "ada", "--home-only", lines=(KEY, NEW)).code == 0
+    assert set(differences(before, place.snapshot("/etc"))) <= {"/etc/shadow", "/etc/.pwd.lock"}  # of the reset
+    assert not mine.exists()
+    assert forged.exists()
+    assert len(list(protectors.iterdir())) == 4
+    recovery.unlink()
+    recovery.symlink_to("/.fscrypt/victim")
+    assert said(place, ROOT, "recovery", "test", "ada", lines=(KEY,)).code == 81
+    key = new_key(said(place, ROOT, "recovery", "new", "ada", lines=(NEW,)))
+    assert place.path("/.fscrypt/victim").exists()
+    assert said(place, ROOT, "recovery", "test", "ada", lines=(key,)).code == 0
+
+
+def test_a_key_that_nobody_took_is_not_the_one(served: FscryptMachine) -> None:
+    """Who asks pyhomed for a new one and hangs up while it is shown keeps the old one."""
+    answer = broker.packet(broker.ANSWER, PASSWORD)
+    packets = [broker.request_packet(Request(broker.NEW_KEY)), answer, broker.packet(broker.SAY, b"x")]
+    (came,) = send(served, ADA, packets)
+    assert [int(packet[:2], 16) for packet in came] == [broker.PROMPT, broker.SHOW_KEY]
+    assert said(served, ADA, "recovery", "test", lines=(KEY,)).code == 0
