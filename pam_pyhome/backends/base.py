@@ -16,7 +16,7 @@ else:
     Protocol = object
 
 
-LEAST_KEY = 32  # bytes; a shorter answer cannot be a recovery key, and is not looked at as one
+LEAST_KEY = 20  # bytes; a shorter answer cannot be a recovery key, and is not looked at as one
 
 
 class Account(Record):

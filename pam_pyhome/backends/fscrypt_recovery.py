@@ -43,7 +43,7 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
     store.replace(home.mount, store.PROTECTORS, descriptor, content, (account.uid, account.gid, 0o600))
     kept.keep(account, protector_copy(descriptor), content)
     policy = meta.with_slots(used, [old.descriptor for old in home.recovery], [(descriptor, slot)])
-    put_slots(account, home.mount, policy, used.identifier)
+    put_slots(account, home, policy)
     for old in home.recovery:
         _forget(account, used.identifier, old)
     _remove_strays(account, home.mount, name)

@@ -84,12 +84,17 @@ def new_protector(
     return descriptor, content, key.wrap(secret, policy_key, os.urandom(meta.IV_SIZE), aes256_ctr)
 
 
-def put_slots(account: Account, mount: str, content: bytes, identifier: str) -> None:
+def put_slots(account: Account, home: Home, content: bytes) -> None:
     """Put a policy in place, and of its good copy, if there is one: what is no longer in it must not come back.
 
-    Where there is none, the home has not been opened yet, which a copy would say it has. OSError, UnsafeFileError.
+    Where there is none, the home has not been opened yet, which a copy would say it has. StorageError if somebody else has changed
+    the policy since `home` was read; OSError, UnsafeFileError.
     """
-    put_policy(account, mount, meta.parse_policy(content, identifier))
+    identifier = home.policy.identifier
+    present = find_home(account)
+    if present is None or present.policy.message.emit() != home.policy.message.emit():
+        raise StorageError(f"policy {identifier}", "was changed by somebody else meanwhile")
+    put_policy(account, home.mount, meta.parse_policy(content, identifier))
     if read_kept(account, policy_copy(identifier)) is not None:
         kept.keep(account, policy_copy(identifier), content)
 
@@ -131,7 +136,7 @@ def _put(account: Account, home: Home, renewal: Renewal) -> int:
     owner = (account.uid, account.gid, 0o600)
     store.replace(store.ROOT, store.PROTECTORS, renewal.descriptor, renewal.protector, owner)
     put_link(account, home.mount, renewal.descriptor)
-    put_slots(account, home.mount, renewal.policy, identifier)
+    put_slots(account, home, renewal.policy)
     kept.keep(account, protector_copy(renewal.descriptor), renewal.protector)
     return _retire_others(account, renewal.descriptor)
 

@@ -75,13 +75,13 @@ def try_key(account: Account, home: Home, answer: bytes) -> Attempt | None:
 
     A good copy counts only where the file is not sound: a key that was changed opens nothing.
     """
-    from pam_pyhome.formats.recovery import typed_key  # noqa: PLC0415 - an ordinary password does not come here
+    from pam_pyhome.formats.recovery import typed_fscrypt  # noqa: PLC0415 - an ordinary password does not come here
 
-    key = typed_key(answer)
-    if key is None:
+    passphrase = typed_fscrypt(answer)
+    if passphrase is None:
         return None
     try:
-        return _try_some(account, home, home.recovery, key, exact=True)
+        return _try_some(account, home, home.recovery, passphrase, exact=True)
     except (WrongPassphraseError, FormatError, UnsafeFileError, StorageError):
         return None
 

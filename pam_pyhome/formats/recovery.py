@@ -23,6 +23,7 @@ SIZE = 20
 GROUPS = 8
 TEXT_MAX = 256
 FOREIGN_DIGITS = 32
+FSCRYPT_LETTERS = 20
 
 _SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"
 _DATA, _BITS = 4, 5
@@ -95,6 +96,17 @@ def typed_passphrase(answer: bytes) -> bytes | None:
     digits = answer[:TEXT_MAX].lower().translate(None, b" -\t\r\n")
     if len(digits) == FOREIGN_DIGITS and not digits.strip(b"0123456789abcdef"):
         return digits
+    return typed_key(answer)
+
+
+def typed_fscrypt(answer: bytes) -> bytes | None:
+    """The passphrase that opens a protector for recovery: a recovery key, or what fscrypt makes; else None.
+
+    Its own are 20 letters, here also with capitals and spaces.
+    """
+    letters = answer[:TEXT_MAX].lower().translate(None, b" -\t\r\n")
+    if len(letters) == FSCRYPT_LETTERS and not letters.strip(b"abcdefghijklmnopqrstuvwxyz"):
+        return letters
     return typed_key(answer)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.errors import FormatError, NoAnswerError, OtherKeyError, RecoveryKeyError, WrongPassphraseError
-from pam_pyhome.formats.recovery import SIZE, emit_recovery, parse_recovery, typed_passphrase
+from pam_pyhome.formats.recovery import SIZE, emit_recovery, parse_recovery, typed_fscrypt, typed_passphrase
 from pam_pyhome.policy import messages
 from pam_pyhome.policy.verbs import checked, slow_down
 
@@ -22,7 +22,7 @@ def try_key(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     answer = checked(talk.ask(messages.KEY_PROMPT))
     if not answer:
         raise NoAnswerError("no recovery key was given")
-    if typed_passphrase(answer) is None:
+    if typed_passphrase(answer) is None and typed_fscrypt(answer) is None:
         raise RecoveryKeyError(user, _defect(answer))
     try:
         backend.try_recovery(pamh.account, answer)

@@ -13,7 +13,7 @@ from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.recovery import emit_recovery
 from tests.fscrypt.homes import OPENED, READ, FscryptMachine
-from tests.login.homes import ADA, BOB, answers, differences
+from tests.login.homes import ADA, BOB, answers, crypt, differences
 from tests.recovery.conftest import KEY, PASSWORD, install
 from tests.verbs.command import ROOT, Ran, pyhome
 from tests.verbs.test_hostile import send
@@ -212,6 +212,20 @@ def test_a_new_key(served: FscryptMachine, uid: int, answer: bytes) -> None:
     assert said(served, uid, "recovery", "test", "ada", lines=(KEY,)).code == 81
     assert served.log_in(PASSWORD, READ) == OPENED
     assert opens_with_tool(served, key)
+
+
+def test_a_home_with_a_recovery_passphrase_of_fscrypts(bare: FscryptMachine) -> None:
+    """It opens the home, and gives way to a key."""
+    install(bare)
+    bare.add_user("ada", ADA, password=crypt(PASSWORD), encrypted=False)
+    passphrase = b"qwertyuiopasdfghjklz"
+    bare.inside("create", PASSWORD, passphrase)
+    bare.inside("lock")
+    assert bare.inside("verify", passphrase) == "ok"
+    assert said(bare, ROOT, "recovery", "test", "ada", lines=(passphrase.upper(),)).code == 0
+    key = new_key(said(bare, ROOT, "recovery", "new", "ada", lines=(passphrase,)))
+    assert bare.inside("verify", key) == "ok"
+    assert bare.inside("verify", passphrase).startswith("WrongPassphraseError")
 
 
 def test_a_home_that_fscrypt_made_gets_one(bare: FscryptMachine) -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_pyhome.errors import FormatError
-from pam_pyhome.formats.recovery import SIZE, TEXT_MAX, emit_recovery, parse_recovery, typed_key, typed_passphrase
+from pam_pyhome.formats.recovery import (
+    SIZE,
+    TEXT_MAX,
+    emit_recovery,
+    parse_recovery,
+    typed_fscrypt,
+    typed_key,
+    typed_passphrase,
+)
 
 KEYS = st.binary(min_size=SIZE, max_size=SIZE)
 SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -101,3 +109,10 @@ def test_the_mount_passphrase_of_other_tools() -> None:
     assert typed_key(digits) is None
     assert typed_passphrase(digits[:-1]) is None
     assert typed_passphrase(digits[:-1] + b"g") is None
+
+
+def test_the_recovery_passphrase_of_fscrypt() -> None:
+    assert typed_fscrypt(b"Qwert yuiop asdfg hjklz\n") == b"qwertyuiopasdfghjklz"
+    assert typed_fscrypt(ZEROES.encode()) == ZEROES.encode()
+    for wrong in (b"qwertyuiopasdfghjkl", b"qwertyuiopasdfghjklzx", b"qwertyuiopasdfghjkl1", b"x" * 5000):
+        assert typed_fscrypt(wrong) is None
