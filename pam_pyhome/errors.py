@@ -354,3 +354,38 @@ class HomeChangesError(PyhomeError):
         """Keep whose."""
         super().__init__(f"the home of {user} changes all the time")
         self.user = user
+
+
+class RecoveryKeyError(PyhomeError):
+    """What was given for a recovery key is none: the `reason`, which names the groups that are mistyped."""
+
+    exit_code = 80
+
+    def __init__(self, user: str, reason: str) -> None:
+        """Keep whose it should be, and the reason."""
+        super().__init__(f"this is no recovery key: {reason}")
+        self.user = user
+        self.reason = reason
+
+
+class OtherKeyError(PyhomeError):
+    """A recovery key that is one, but does not open the home of `user`."""
+
+    exit_code = 81
+
+    def __init__(self, user: str) -> None:
+        """Keep whose home it does not open."""
+        super().__init__(f"this recovery key does not open the home of {user}")
+        self.user = user
+
+
+class RestoreError(PyhomeError):
+    """The copy `what` is not put back: the `reason`."""
+
+    exit_code = 82
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason

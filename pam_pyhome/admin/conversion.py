@@ -324,3 +324,6 @@ class _Knows:
 
     def pause(self, seconds: float) -> None:
         """Nobody guesses here."""
+
+    def show_key(self, _key: str) -> None:
+        """Nobody asked for one."""

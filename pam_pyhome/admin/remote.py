@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: What pyhomed may take beyond the time that it was told to wait: locking and unlocking have their own limits, all of them shorter.
 SECONDS = 60.0
+_SHOWN = b"shown"
 
 
 class RefusedError(PyhomeError):
@@ -55,6 +56,9 @@ def _converse(peer: socket.socket, talk: Talk) -> tuple[bool, HomeFacts]:
             raise RefusedError(parse_failure(body))
         if kind == broker.SAY:
             talk.say(broker.parse_text(body))
+        elif kind == broker.SHOW_KEY:
+            talk.show_key(broker.parse_text(body))
+            _answer(peer, _SHOWN, "sign")
         elif kind in (broker.PROMPT, broker.ASK_NEW):
             prompts += 1
             is_new = kind == broker.ASK_NEW

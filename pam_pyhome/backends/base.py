@@ -16,6 +16,9 @@ else:
     Protocol = object
 
 
+LEAST_KEY = 20  # bytes; a shorter answer cannot be a recovery key, and is not looked at as one
+
+
 class Account(Record):
     """The user as the password database knows them: name, numeric ids, home directory."""
 
@@ -61,8 +64,9 @@ class Backend(Protocol):
     def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
         """The keys of the home. `exact`: only the current key file counts, no older copy of it.
 
-        `rewrap`: also prepare a key file that this password opens. WrongPassphraseError if the password is wrong,
-        FormatError, UnsafeFileError or StorageError if the home's key files are not usable.
+        A recovery key of the home counts as well, however it is typed. `rewrap`: also prepare a key file that this password opens.
+        WrongPassphraseError if the password is wrong, FormatError, UnsafeFileError or StorageError if the home's key files are
+        not usable.
         """
 
     def mounted(self, account: Account) -> OpenRecord | None:
@@ -83,8 +87,18 @@ class Backend(Protocol):
     def reserve(self, account: Account, old: bytes) -> None:
         """Make sure that a key file can be written in the place of the one that `old` opens. OSError if not."""
 
-    def change_password(self, account: Account, old: bytes, new: bytes) -> None:
-        """Let `new` open the home instead of `old`. Nothing has changed if it raises."""
+    def change_password(self, account: Account, old: bytes, new: bytes) -> int:
+        """Let `new` open the home instead of the password so far: `old` is that, or a recovery key.
+
+        How many other directories still open with a forgotten password only, because the recovery key does not open them. Nothing
+        has changed if it raises.
+        """
+
+    def try_recovery(self, account: Account, key: bytes) -> None:
+        """Whether `key`, however it is typed, is a recovery key of the home: WrongPassphraseError if not. Nothing is changed."""
+
+    def new_recovery(self, account: Account, answer: bytes, key: str) -> None:
+        """Let the recovery key with the text `key` open the home in the place of the present one, if `answer` opens it."""
 
     def describe(self, account: Account) -> Description:
         """What there is to know about the home. Key files that are missing or damaged are described as such."""

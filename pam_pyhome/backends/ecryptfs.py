@@ -5,7 +5,7 @@ What derives keys is imported only where keys are derived: a phase that mounts o
 
 from __future__ import annotations
 
-from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept
 from pam_pyhome.backends.base import Wishes
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PARSERS: dict[str, Callable[[bytes], object]] = {
     layout.WRAPPED: parse_wrapped,
+    layout.RECOVERY: parse_wrapped,
     layout.SIGNATURES: layout.parse_signatures,
     layout.MOUNTPOINT: layout.parse_mountpoint,
 }
@@ -33,10 +34,11 @@ class EcryptfsBackend:
     gives_session_keys = True
 
     def probe(self, account: Account) -> bool:
-        """There is a key file; or a good copy of one, and the ciphertext that it is for."""
+        """There is a key file; or the ciphertext that it is for, and a good copy of it or what a recovery key needs."""
         if ecryptfs_store.has(account, layout.WRAPPED):
             return True
-        return ecryptfs_store.is_kept(account) and ecryptfs_store.has_lower(account)
+        has_other = ecryptfs_store.is_kept(account) or ecryptfs_store.has(account, layout.SIGNATURES)
+        return has_other and ecryptfs_store.has_lower(account)
 
     def wishes(self, account: Account) -> Wishes:
         """The flag files of ecryptfs-utils. Where the whole directory has been deleted, what it is there for is assumed."""
@@ -87,9 +89,16 @@ class EcryptfsBackend:
                 content = ecryptfs_store.read(account, name)
                 self._check(name, content, opened)
             except (FileNotFoundError, UnsafeFileError, FormatError):
-                self._put_back(account, name)
+                self._put_back(account, name, opened)
             else:
-                ecryptfs_store.keep(account, name, content)
+                if not self._is_unproved(account, name, opened):
+                    ecryptfs_store.keep(account, name, content)
+
+    def _is_unproved(self, account: Account, name: str, opened: OpenedHome) -> bool:
+        """Whether a file that looks good must not take the place of its copy, because nothing has opened it."""
+        if name == layout.RECOVERY:
+            return ecryptfs_store.read_kept(account, name) is not None
+        return name == layout.WRAPPED and opened.by_key
 
     def _check(self, name: str, content: bytes, opened: OpenedHome) -> None:
         """FormatError for a file that does not parse, or names other keys than the home was opened with."""
@@ -97,11 +106,23 @@ class EcryptfsBackend:
         if name == layout.SIGNATURES and parsed != ecryptfs_mount.signatures_of(opened):
             raise FormatError(name, "names other keys than those of the home")
 
-    def _put_back(self, account: Account, name: str) -> None:
-        """Restore a live file from its copy, if there is one."""
-        kept = ecryptfs_store.read_kept(account, name)
-        if kept is not None:
-            ecryptfs_store.replace(account, name, kept)
+    def _put_back(self, account: Account, name: str, opened: OpenedHome) -> None:
+        """Restore a live file from its copy, if there is one; not what a recovery key opened in an earlier home."""
+        content = ecryptfs_store.read_kept(account, name)
+        if content is None:
+            return
+        if name == layout.RECOVERY and not self._is_same_home(account, opened):
+            kept.remove(account, name)
+        else:
+            ecryptfs_store.replace(account, name, content)
+
+    def _is_same_home(self, account: Account, opened: OpenedHome) -> bool:
+        """Whether the copies are of the home that is open now, as far as they say."""
+        try:
+            self._check(layout.SIGNATURES, ecryptfs_store.read_kept(account, layout.SIGNATURES) or b"", opened)
+        except FormatError:
+            return ecryptfs_store.read_kept(account, layout.SIGNATURES) is None
+        return True
 
     def reserve(self, account: Account, old: bytes) -> None:
         """Room for the largest wrapped passphrase; and the copy of the present one is made already."""
@@ -112,11 +133,23 @@ class EcryptfsBackend:
         ecryptfs_store.recreate_config(account)
         ecryptfs_store.reserve(account, MAX_SIZE)
 
-    def change_password(self, account: Account, old: bytes, new: bytes) -> None:
+    def change_password(self, account: Account, old: bytes, new: bytes) -> int:
         """Wrap the same mount passphrase with the new password."""
         from pam_pyhome.backends import ecryptfs_unlock
 
-        ecryptfs_unlock.change_password(account, old, new)
+        return ecryptfs_unlock.change_password(account, old, new)
+
+    def try_recovery(self, account: Account, key: bytes) -> None:
+        """As the mount passphrase, and as what wraps it."""
+        from pam_pyhome.backends import ecryptfs_recovery
+
+        ecryptfs_recovery.try_recovery(account, key)
+
+    def new_recovery(self, account: Account, answer: bytes, key: str) -> None:
+        """Wrap the mount passphrase with the key as well."""
+        from pam_pyhome.backends import ecryptfs_recovery
+
+        ecryptfs_recovery.new_recovery(account, answer, key)
 
     def describe(self, account: Account) -> Description:
         """The mount, and the key file with its good copy."""

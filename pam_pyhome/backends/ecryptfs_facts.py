@@ -9,7 +9,7 @@ from pam_pyhome.backends.base import Description
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
-from pam_pyhome.formats.facts import LOCKED, OPEN, Slot
+from pam_pyhome.formats.facts import LOCKED, OPEN, RECOVERY, Slot
 from pam_pyhome.kernel.holders import holders
 from pam_pyhome.kernel.process import rights_of
 
@@ -45,17 +45,19 @@ def _slots(account: Account) -> tuple[Slot, ...]:
     with rights_of(account.uid, account.gid):
         directory = _or_nothing(account, ecryptfs_store.CONFIG) or f"{account.home}/{ecryptfs_store.CONFIG}"
     kind = OWN if ecryptfs_store.has(account, layout.WRAPPING_INDEPENDENT) else LOGIN
-    live = Slot(f"{directory}/{layout.WRAPPED}", kind, *_judge_live(account))
+    slots = [Slot(f"{directory}/{layout.WRAPPED}", kind, *_judge_live(account, layout.WRAPPED))]
     kept = ecryptfs_store.read_kept(account, layout.WRAPPED)
-    if kept is None:
-        return (live,)
-    return (live, Slot(f"{ecryptfs_store.STATE}/{account.uid}.{account.name}/{layout.WRAPPED}", COPY, *_judge(kept)))
+    if kept is not None:
+        slots.append(Slot(f"{ecryptfs_store.STATE}/{account.uid}.{account.name}/{layout.WRAPPED}", COPY, *_judge(kept)))
+    if ecryptfs_store.has(account, layout.RECOVERY):
+        slots.append(Slot(f"{directory}/{layout.RECOVERY}", RECOVERY, *_judge_live(account, layout.RECOVERY)))
+    return tuple(slots)
 
 
-def _judge_live(account: Account) -> tuple[str, bool]:
-    """What is wrong with the key file, and whether it is usable."""
+def _judge_live(account: Account, name: str) -> tuple[str, bool]:
+    """What is wrong with a key file, and whether it is usable."""
     try:
-        return _judge(ecryptfs_store.read(account, layout.WRAPPED))
+        return _judge(ecryptfs_store.read(account, name))
     except UnsafeFileError as error:
         return error.reason, False
     except OSError as error:

@@ -24,8 +24,14 @@ SHARED = "/home/.ecryptfs"
 STATE = "/var/lib/pyhome"
 CONFIG = ".ecryptfs"
 LOWER = ".Private"
-LIMITS = {layout.WRAPPED: 4096, layout.SIGNATURES: 4096, layout.MOUNTPOINT: 4096 + 1, layout.RC: 65536}
-KEPT = (layout.WRAPPED, layout.SIGNATURES, layout.MOUNTPOINT)
+LIMITS = {
+    layout.WRAPPED: 4096,
+    layout.RECOVERY: 4096,
+    layout.SIGNATURES: 4096,
+    layout.MOUNTPOINT: 4096 + 1,
+    layout.RC: 65536,
+}
+KEPT = (layout.WRAPPED, layout.RECOVERY, layout.SIGNATURES, layout.MOUNTPOINT)
 PREVIOUS = layout.WRAPPED + ".previous"
 MISSING = b""  # what a file that is not there, or cannot be read, counts as
 

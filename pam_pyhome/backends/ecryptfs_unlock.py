@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.backends import ecryptfs_store as store
+from pam_pyhome.backends.base import LEAST_KEY
 from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_authtok import emit_auth_token
@@ -25,34 +26,57 @@ if TYPE_CHECKING:
     Keys = tuple[tuple[str, bytes], ...]
 
 
-class _Attempt(Record):
-    """What one key file gave: the mount passphrase, the kernel keys, and whether the file is of the weak version 1."""
+class Attempt(Record):
+    """What one key file gave: the mount passphrase, the kernel keys, and whether the file is of the weak version 1.
+
+    `by_key`: it was a recovery key, not the password, so that it says nothing about the key file.
+    """
 
     passphrase: bytes
     keys: Keys
-    weak: bool
+    weak: bool = False
+    by_key: bool = False
 
     def __repr__(self) -> str:
         """Never the passphrase."""
-        return "_Attempt(hidden)"
+        return "Attempt(hidden)"
 
 
 def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | None, backend: str) -> OpenedHome:
-    """See `Backend.unlock`. The live key file is tried first, then, unless `exact`, the copy that was good at the last login."""
+    """See `Backend.unlock`."""
+    live, used, attempt = open_any(account, password, exact=exact)
+    change = _prepare(live, used, attempt, password, rewrap)
+    return OpenedHome(account.name, backend, attempt.keys, change, attempt.by_key and change is None)
+
+
+def open_any(account: Account, password: bytes, *, exact: bool) -> tuple[bytes, bytes, Attempt]:
+    """The live key file, the one that opens, and what that gives. Errors as of `Backend.unlock`.
+
+    The live one is tried first, then, unless `exact`, the copy that was good at the last login; then whether it is a recovery key.
+    """
     live, trouble = read_live(account)
     recorded = read_signatures(account)
     wrong: WrongPassphraseError | None = None
     for content in _candidates(account, live, exact=exact and trouble is None):
         try:
-            attempt = _try(content, password, recorded, _salts(account))
+            return live, content, open_wrapped(content, password, recorded, salts_of(account))
         except WrongPassphraseError as error:
             wrong = error
         except FormatError as error:
             trouble = trouble or error
-        else:
-            change = _prepare(live, content, attempt, password, rewrap)
-            return OpenedHome(account.name, backend, attempt.keys, change)
+    found = _open_with_key(account, password, recorded)
+    if found is not None:
+        return live, live, found
     raise wrong or trouble or WrongPassphraseError()
+
+
+def _open_with_key(account: Account, answer: bytes, recorded: tuple[Signatures, ...]) -> Attempt | None:
+    """What opens if the answer is a recovery key; None if not."""
+    if len(answer) < LEAST_KEY:
+        return None
+    from pam_pyhome.backends import ecryptfs_recovery  # noqa: PLC0415 - an ordinary password does not come here
+
+    return ecryptfs_recovery.open_with_key(account, answer, recorded)
 
 
 def read_live(account: Account) -> tuple[bytes, FormatError | UnsafeFileError | StorageError | None]:
@@ -91,7 +115,7 @@ def read_signatures(account: Account) -> tuple[Signatures, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _salts(account: Account) -> tuple[bytes, ...]:
+def salts_of(account: Account) -> tuple[bytes, ...]:
     """The salts to try for the file key and for version 1 wraps: the user's own first, then everybody's."""
     rc = store.read_rc(account)
     try:
@@ -101,7 +125,7 @@ def _salts(account: Account) -> tuple[bytes, ...]:
     return (SALT_DEFAULT,) if own is None or own == SALT_DEFAULT else (own, SALT_DEFAULT)
 
 
-def _try(content: bytes, password: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> _Attempt:
+def open_wrapped(content: bytes, password: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> Attempt:
     """Open one key file. WrongPassphraseError if the password does not, or what comes out is not this home's."""
     wrapped = parse_wrapped(content)
     wrapping = wrapping_passphrase(password)
@@ -114,11 +138,11 @@ def _try(content: bytes, password: bytes, recorded: tuple[Signatures, ...], salt
         except WrongPassphraseError as error:
             wrong = error
         else:
-            return _Attempt(passphrase, _derive(passphrase, recorded, salts), wrapped.version == 1)
+            return Attempt(passphrase, kernel_keys(passphrase, recorded, salts), wrapped.version == 1)
     raise wrong or WrongPassphraseError()
 
 
-def _derive(passphrase: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> Keys:
+def kernel_keys(passphrase: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> Keys:
     """Both kernel keys as (signature, payload), filename key first as ecryptfs-utils adds them.
 
     FormatError unless their signatures are recorded together: the wrap has no authentication of its own.
@@ -144,10 +168,12 @@ def _known(stretched: bytes) -> Callable[[bytes], bytes]:
     return lambda _data: stretched
 
 
-def _prepare(live: bytes, used: bytes, attempt: _Attempt, password: bytes, rewrap: bytes | None) -> Rewrite | None:
+def _prepare(live: bytes, used: bytes, attempt: Attempt, password: bytes, rewrap: bytes | None) -> Rewrite | None:
     """The change that the live key file needs: another password, a stronger version, or the copy that proved to be good."""
     if rewrap is not None:
         return Rewrite(live, wrapped_for(attempt.passphrase, rewrap))
+    if attempt.by_key:
+        return None  # it is not to become the password
     if attempt.weak:
         return Rewrite(live, wrapped_for(attempt.passphrase, password))
     return None if used == live else Rewrite(live, used)
@@ -160,13 +186,15 @@ def wrapped_for(passphrase: bytes, password: bytes) -> bytes:
     return emit_wrapped(wrap(passphrase, wrapping_key, salt, cipher.aes128_ecb_encrypt))
 
 
-def change_password(account: Account, old: bytes, new: bytes) -> None:
+def change_password(account: Account, old: bytes, new: bytes) -> int:
     """See `Backend.change_password`. What `old` opens is kept as the good copy until the next login with `new`."""
     opened = unlock(account, old, exact=False, rewrap=new, backend="")
     if opened.rewrite is None:
         raise StorageError(layout.WRAPPED, "no new key file was made")
     keep_good(account, opened.rewrite.expected, old)
+    store.recreate_config(account)
     store.replace(account, layout.WRAPPED, opened.rewrite.content)
+    return 0
 
 
 def keep_good(account: Account, content: bytes, old: bytes) -> None:
@@ -174,7 +202,7 @@ def keep_good(account: Account, content: bytes, old: bytes) -> None:
     if content in (store.MISSING, store.read_kept(account, layout.WRAPPED)):
         return
     try:
-        _try(content, old, read_signatures(account), _salts(account))
+        open_wrapped(content, old, read_signatures(account), salts_of(account))
     except (WrongPassphraseError, FormatError):
         store.keep(account, store.PREVIOUS, content)
     else:

@@ -84,7 +84,7 @@ class FscryptBackend:
         """Keep the home's policy and protector, or mend them."""
         from pam_pyhome.backends import fscrypt_keep
 
-        fscrypt_keep.remember(account)
+        fscrypt_keep.remember(account, by_key=opened.by_key)
 
     def reserve(self, account: Account, old: bytes) -> None:
         """Room for the protector's successor; and the copy of the present one is made already."""
@@ -92,11 +92,23 @@ class FscryptBackend:
 
         fscrypt_change.reserve(account, old)
 
-    def change_password(self, account: Account, old: bytes, new: bytes) -> None:
-        """Wrap the same protector key with the new password."""
+    def change_password(self, account: Account, old: bytes, new: bytes) -> int:
+        """Wrap the same protector key with the new password; a new one where that is not to be had."""
         from pam_pyhome.backends import fscrypt_change
 
-        fscrypt_change.change_password(account, old, new)
+        return fscrypt_change.change_password(account, old, new)
+
+    def try_recovery(self, account: Account, key: bytes) -> None:
+        """On the protectors that are for recovery."""
+        from pam_pyhome.backends import fscrypt_recovery
+
+        fscrypt_recovery.try_recovery(account, key)
+
+    def new_recovery(self, account: Account, answer: bytes, key: str) -> None:
+        """Another protector for the policy, in the place of those."""
+        from pam_pyhome.backends import fscrypt_recovery
+
+        fscrypt_recovery.new_recovery(account, answer, key)
 
     def describe(self, account: Account) -> Description:
         """The key in its file system, and the protectors."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pam_pyhome.backends import fscrypt_renew, kept
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends import kept
 from pam_pyhome.backends.fscrypt_find import MISSING, PREVIOUS, protector_copy, read_kept
 from pam_pyhome.backends.fscrypt_keep import login_home, replace
 from pam_pyhome.backends.fscrypt_unlock import Attempt, protector_for, try_all
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 def reserve(account: Account, old: bytes) -> None:
     """See `Backend.reserve`."""
-    attempt = try_all(account, login_home(account), old, exact=False)
+    home = login_home(account)
+    attempt = try_all(account, home, old, exact=False)
     candidate = attempt.candidate
+    if candidate.is_recovery:
+        fscrypt_renew.reserve(account, home)
+        return
     _keep_good(account, attempt)
     owner = store.owner_of(candidate.mount, store.PROTECTORS, candidate.descriptor, account)
     store.stage(candidate.mount, store.PROTECTORS, candidate.descriptor, len(attempt.content), owner)
@@ -31,9 +35,13 @@ def _keep_good(account: Account, attempt: Attempt) -> None:
         kept.keep(account, name + PREVIOUS, attempt.candidate.live)
 
 
-def change_password(account: Account, old: bytes, new: bytes) -> None:
+def change_password(account: Account, old: bytes, new: bytes) -> int:
     """See `Backend.change_password`. What `old` opens is kept as the good copy until the next login with `new`."""
-    attempt = try_all(account, login_home(account), old, exact=False)
+    home = login_home(account)
+    attempt = try_all(account, home, old, exact=False)
+    if attempt.candidate.is_recovery:
+        return fscrypt_renew.renew(account, home, attempt, new)
     content = protector_for(account, attempt, new)
     _keep_good(account, attempt)
     replace(account, attempt.candidate, content)
+    return 0

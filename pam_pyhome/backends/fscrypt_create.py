@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 FILE, KEY = "file", "key"
 PADDING = 32
-BY_UUID = "/dev/disk/by-uuid"
 
 
 class Created(Record):
@@ -132,11 +131,11 @@ def _create(account: Account, password: bytes, costs: meta.Costs, recovery: byte
         set_up(place)
     login = _login_protector(account, password, costs, note)
     if mount != store.ROOT:
-        link = emit_link(Link(_uuid_of(store.ROOT), store.ROOT))
+        link = emit_link(Link(store.uuid_of(store.ROOT), store.ROOT))
         _write(account, mount, store.PROTECTORS, f"{login.descriptor}.link", link, note)
     protectors = [login]
     if recovery is not None:
-        name = f"Recovery passphrase for {account.name}"
+        name = meta.RECOVERY_NAME + account.name
         protectors.append(_new_protector(account, mount, meta.CUSTOM, name, recovery, costs, note))
     policy_key = os.urandom(meta.POLICY_KEY_SIZE)
     identifier = _new_policy(account, mount, policy_key, protectors, note)
@@ -205,18 +204,6 @@ def _write(account: Account, mount: str, kind: str, name: str, content: bytes, n
     if not present:
         note((FILE, mount, kind, name))
         store.replace(mount, kind, name, content, (account.uid, account.gid, 0o600))
-
-
-def _uuid_of(mount: str) -> str | None:
-    """The UUID of a file system, if udev has made a link for it."""
-    device = os.stat(mount).st_dev
-    try:
-        for name in os.listdir(BY_UUID):
-            if os.stat(f"{BY_UUID}/{name}").st_rdev == device:
-                return name
-    except OSError:
-        pass
-    return None
 
 
 def _apply(account: Account, mount: str, identifier: str, policy_key: bytes, note: Note) -> OpenRecord:

@@ -8,7 +8,7 @@ from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.base import Description
 from pam_pyhome.backends.fscrypt_find import find_home, kernel_policy, protector_copy, read_kept
 from pam_pyhome.errors import PyhomeError
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, Slot
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY, Slot
 from pam_pyhome.kernel import fscrypt
 from pam_pyhome.kernel.holders import holders_below
 from pam_pyhome.kernel.process import rights_of
@@ -54,13 +54,13 @@ def _slots(account: Account) -> tuple[Slot, ...]:
         return (Slot(f"{store.METADATA} of {account.home}", LOGIN, str(error), usable=False),)
     if home is None:
         return ()
-    return tuple(_slot(account, candidate) for candidate in home.protectors)
+    return tuple(_slot(account, candidate) for candidate in dict.fromkeys((*home.protectors, *home.recovery)))
 
 
 def _slot(account: Account, candidate: Candidate) -> Slot:
     """A protector, or in its place the good copy, if there is one."""
     name = f"{candidate.mount.rstrip('/')}/{store.METADATA}/{store.PROTECTORS}/{candidate.descriptor}"
-    kind = LOGIN if candidate.is_login else CUSTOM
+    kind = RECOVERY if candidate.is_recovery else LOGIN if candidate.is_login else CUSTOM
     if candidate.trouble is None:
         return Slot(name, kind)
     if read_kept(account, protector_copy(candidate.descriptor)) is None:

@@ -24,13 +24,15 @@ MISSING = b""
 class Home(Record):
     """An encrypted home directory: its policy, where its file system is mounted, and its protectors that count.
 
-    Where there is a login protector, only that does. `spare` is the good copy of the policy, if it is another.
+    Where there is a login protector, only that does. `spare` is the good copy of the policy, if it is another. What a recovery key
+    opens is in `recovery`, and in `protectors` only where none is for the login.
     """
 
     policy: meta.Policy
     spare: meta.Policy | None
     mount: str
     protectors: tuple[Candidate, ...]
+    recovery: tuple[Candidate, ...] = ()
 
     @property
     def follows_login(self) -> bool:
@@ -46,6 +48,7 @@ class Candidate(Record):
     live: bytes
     trouble: FormatError | StorageError | UnsafeFileError | None
     is_login: bool
+    is_recovery: bool = False
 
 
 def kernel_policy(account: Account) -> DirectoryPolicy | None:
@@ -74,21 +77,19 @@ def find_home(account: Account) -> Home | None:
     policy = _read_policy(account, mount, found.identifier)
     if policy is None:
         return None
-    protectors = _protectors(account, mount, policy)
-    return Home(policy, _spare(account, policy), mount, protectors) if protectors else None
+    candidates = [_candidate(account, mount, descriptor) for descriptor, _ in policy.slots]
+    usable = tuple(each for each in candidates if each is not None)
+    if not usable:
+        return None
+    protectors = tuple(candidate for candidate in usable if candidate.is_login) or usable
+    recovery = tuple(candidate for candidate in usable if candidate.is_recovery)
+    return Home(policy, _spare(account, policy), mount, protectors, recovery)
 
 
 def _spare(account: Account, policy: meta.Policy) -> meta.Policy | None:
     """The good copy of a policy, if there is one and it differs."""
     content = read_kept(account, policy_copy(policy.identifier))
     return None if content in (None, policy.message.emit()) else meta.parse_policy(content or b"", policy.identifier)
-
-
-def _protectors(account: Account, mount: str, policy: meta.Policy) -> tuple[Candidate, ...]:
-    """The protectors of a policy that count: the login one alone if there is one."""
-    found = [_candidate(account, mount, descriptor) for descriptor, _ in policy.slots]
-    usable = tuple(candidate for candidate in found if candidate is not None)
-    return tuple(candidate for candidate in usable if candidate.is_login) or usable
 
 
 def policy_copy(identifier: str) -> str:
@@ -159,7 +160,8 @@ def _judge(
     if protector.source == meta.LOGIN and protector.uid == account.uid:
         return Candidate(protector.descriptor, mount, live, trouble, is_login=True)
     if protector.source == meta.CUSTOM:
-        return Candidate(protector.descriptor, mount, live, trouble, is_login=False)
+        is_recovery = protector.name.startswith(meta.RECOVERY_NAME)
+        return Candidate(protector.descriptor, mount, live, trouble, is_login=False, is_recovery=is_recovery)
     return None
 
 

@@ -12,6 +12,7 @@ from pam_pyhome.backends.fscrypt_find import (
     policy_copy,
     protector_copy,
     put_policy,
+    read_kept,
 )
 from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def login_home(account: Account) -> Home:
-    """The home, whose login protector can be replaced. StorageError, OldPolicyError if it cannot."""
+    """The home, whose login protector can be replaced, or is lost and can be made anew. StorageError, OldPolicyError if not."""
     home = find_home(account)
-    if home is None or not home.follows_login:
+    if home is None or not (home.follows_login or all(candidate.is_recovery for candidate in home.protectors)):
         raise StorageError(account.home, "is not encrypted for the login password")
     if home.policy.version != 2:
         raise OldPolicyError(account.home)
@@ -34,6 +35,12 @@ def login_home(account: Account) -> Home:
 
 def rewrite(account: Account, change: Rewrite) -> bool:
     """See `Backend.rewrite`."""
+    from pam_pyhome.formats.fscrypt_renewal import is_renewal  # noqa: PLC0415 - an ordinary login rewrites nothing
+
+    if is_renewal(change.content):
+        from pam_pyhome.backends.fscrypt_renew import put_prepared  # noqa: PLC0415 - nor uses a recovery key
+
+        return put_prepared(account, change)
     candidate = next((one for one in login_home(account).protectors if one.live == change.expected), None)
     if candidate is None:
         return False
@@ -50,15 +57,17 @@ def replace(account: Account, candidate: Candidate, content: bytes) -> None:
     store.replace(candidate.mount, store.PROTECTORS, candidate.descriptor, content, owner)
 
 
-def remember(account: Account) -> None:
-    """See `Backend.remember`."""
+def remember(account: Account, *, by_key: bool) -> None:
+    """See `Backend.remember`. `by_key`: a recovery key has opened the home, which says nothing about the login protector."""
     home = find_home(account)
     if home is None:
         return
     _remember_policy(account, home)
-    for candidate in home.protectors:
-        if candidate.trouble is None:
-            kept.keep(account, protector_copy(candidate.descriptor), candidate.live)
+    for candidate in dict.fromkeys((*home.protectors, *home.recovery)):
+        name = protector_copy(candidate.descriptor)
+        is_unproved = by_key if candidate.is_login else candidate.is_recovery and read_kept(account, name) is not None
+        if candidate.trouble is None and not is_unproved:
+            kept.keep(account, name, candidate.live)
 
 
 def _remember_policy(account: Account, home: Home) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_create import KEY, take_back
 from pam_pyhome.errors import FormatError, UnsafeFileError
@@ -27,9 +25,9 @@ def remove(account: Account, mount: str, identifier: str) -> None:
     for descriptor in descriptors:
         if descriptor not in in_use:
             for place in dict.fromkeys((store.ROOT, mount)):
-                _unlink(place, store.PROTECTORS, descriptor)
-            _unlink(mount, store.PROTECTORS, f"{descriptor}.link")
-    _unlink(mount, store.POLICIES, identifier)
+                store.unlink(place, store.PROTECTORS, descriptor)
+            store.unlink(mount, store.PROTECTORS, f"{descriptor}.link")
+    store.unlink(mount, store.POLICIES, identifier)
 
 
 def _in_use(account: Account, identifier: str) -> set[str]:
@@ -43,16 +41,3 @@ def _in_use(account: Account, identifier: str) -> set[str]:
                 continue
             found.update(descriptor for descriptor, _ in policy.slots)
     return found
-
-
-def _unlink(mount: str, kind: str, name: str) -> None:
-    try:
-        directory = store.open_metadata(mount, kind, (0,))
-    except FileNotFoundError:
-        return
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        pass
-    finally:
-        os.close(directory)

@@ -12,7 +12,7 @@ import os
 import stat
 
 from pam_pyhome.errors import StorageError, UnsafeFileError
-from pam_pyhome.formats.fscrypt_meta import IDENTIFIER_DIGITS, MAX_SIZE, is_hex
+from pam_pyhome.formats.fscrypt_meta import DESCRIPTOR_DIGITS, IDENTIFIER_DIGITS, MAX_SIZE, is_hex
 from pam_pyhome.formats.mountinfo import parse_mountinfo
 from pam_pyhome.kernel import files, mounts
 from pam_pyhome.kernel.process import rights_of
@@ -29,6 +29,7 @@ METADATA = ".fscrypt"
 POLICIES, PROTECTORS = "policies", "protectors"
 FILE_SYSTEMS = ("ext4", "f2fs", "ubifs", "btrfs", "ceph", "lustre", "xfs")
 MOST_POLICIES = 4096
+BY_UUID = "/dev/disk/by-uuid"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -134,6 +135,17 @@ def _list_policies(account: Account, mountpoint: str) -> list[str]:
             os.close(directory)
 
 
+def protectors(account: Account, mountpoint: str) -> list[str]:
+    """The protectors on a file system that belong to the account or to root, without reading them. OSError, UnsafeFileError."""
+    with rights_of(account.uid, account.gid):
+        directory = open_metadata(mountpoint, PROTECTORS, (0, account.uid))
+        try:
+            names = [name for name in os.listdir(directory) if is_hex(name, DESCRIPTOR_DIGITS)]
+            return sorted(name for name in names if _owner(directory, name) in (0, account.uid))[:MOST_POLICIES]
+        finally:
+            os.close(directory)
+
+
 def _owner(directory: int, name: str) -> int | None:
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid
@@ -162,6 +174,53 @@ def stage(mount: str, kind: str, name: str, size: int, owner: tuple[int, int, in
         os.chmod(staged + files.STAGED_SUFFIX, mode, dir_fd=directory)
     finally:
         os.close(directory)
+
+
+def discard(mount: str, kind: str, name: str) -> None:
+    """Give up the room that `stage` made. OSError."""
+    directory = open_metadata(mount, "", (0,))
+    try:
+        files.discard_staged(directory, staged_name(kind, name))
+    finally:
+        os.close(directory)
+
+
+def discard_all(account: Account, mount: str) -> None:
+    """Give up what somebody who was killed has prepared of the account's protectors. OSError, UnsafeFileError."""
+    directory = open_metadata(mount, "", (0,))
+    try:
+        for name in os.listdir(directory):
+            is_staged = name.startswith(staged_name(PROTECTORS, "")) and name.endswith(files.STAGED_SUFFIX)
+            if is_staged and _owner(directory, name) == account.uid:
+                os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def unlink(mount: str, kind: str, name: str) -> None:
+    """Remove a metadata file, if there is one. OSError, UnsafeFileError."""
+    try:
+        directory = open_metadata(mount, kind, (0,))
+    except FileNotFoundError:
+        return
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(directory)
+
+
+def uuid_of(mount: str) -> str | None:
+    """The UUID of a file system, if udev has made a link for it."""
+    device = os.stat(mount).st_dev
+    try:
+        for name in os.listdir(BY_UUID):
+            if os.stat(f"{BY_UUID}/{name}").st_rdev == device:
+                return name
+    except OSError:
+        pass
+    return None
 
 
 def replace(mount: str, kind: str, name: str, content: bytes, owner: tuple[int, int, int]) -> None:

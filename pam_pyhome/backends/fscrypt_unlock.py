@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.backends import fscrypt_store as store
+from pam_pyhome.backends.base import LEAST_KEY
 from pam_pyhome.backends.fscrypt_derive import wrapping_key
 from pam_pyhome.backends.fscrypt_find import MISSING, Candidate, Home, find_home, protector_copy, put_policy, read_kept
-from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError, WrongPassphraseError
+from pam_pyhome.errors import (
+    FormatError,
+    OldPolicyError,
+    PyhomeError,
+    StorageError,
+    UnsafeFileError,
+    WrongPassphraseError,
+)
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.formats.opened import OpenedHome, Rewrite
@@ -42,9 +50,10 @@ def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | No
     if home.policy.version != 2:
         raise OldPolicyError(account.home)
     attempt = try_all(account, home, password, exact=exact)
-    change = _prepare(account, attempt, rewrap)
+    change = _prepare(account, home, attempt, rewrap)
     _mend_policy(account, home, attempt)
-    return OpenedHome(account.name, backend, tuple(_keys(account, home, attempt)), change)
+    by_key = attempt.candidate.is_recovery and change is None
+    return OpenedHome(account.name, backend, tuple(_keys(account, home, attempt)), change, by_key)
 
 
 def try_all(account: Account, home: Home, password: bytes, *, exact: bool) -> Attempt:
@@ -52,9 +61,36 @@ def try_all(account: Account, home: Home, password: bytes, *, exact: bool) -> At
 
     WrongPassphraseError if none opens; what is wrong with the files if they are the reason.
     """
+    try:
+        return _try_some(account, home, home.protectors, password, exact=exact)
+    except (PyhomeError, OSError):
+        found = try_key(account, home, password) if len(password) >= LEAST_KEY else None
+        if found is None:
+            raise
+        return found
+
+
+def try_key(account: Account, home: Home, answer: bytes) -> Attempt | None:
+    """Open one of the protectors that are for recovery, if the answer is a recovery key, however it is typed; None if not.
+
+    A good copy counts only where the file is not sound: a key that was changed opens nothing.
+    """
+    from pam_pyhome.formats.recovery import typed_fscrypt  # noqa: PLC0415 - an ordinary password does not come here
+
+    passphrase = typed_fscrypt(answer)
+    if passphrase is None:
+        return None
+    try:
+        return _try_some(account, home, home.recovery, passphrase, exact=True)
+    except (WrongPassphraseError, FormatError, UnsafeFileError, StorageError):
+        return None
+
+
+def _try_some(account: Account, home: Home, candidates: tuple[Candidate, ...], password: bytes, *, exact: bool) -> Attempt:
+    """The first of these that opens. Errors as of `try_all`."""
     wrong: WrongPassphraseError | None = None
     trouble: Exception | None = None
-    for candidate in home.protectors[:MOST_PASSPHRASES]:
+    for candidate in candidates[:MOST_PASSPHRASES]:
         trouble = trouble or candidate.trouble
         copy = None if exact and candidate.trouble is None else read_kept(account, protector_copy(candidate.descriptor))
         usable = candidate.live if candidate.trouble is None else MISSING
@@ -142,8 +178,15 @@ def label(identifier: str, mount: str) -> str:
     return f"{identifier} {mount}"
 
 
-def _prepare(account: Account, attempt: Attempt, rewrap: bytes | None) -> Rewrite | None:
-    """The change that the live protector needs: another password, or the copy that proved to be good."""
+def _prepare(account: Account, home: Home, attempt: Attempt, rewrap: bytes | None) -> Rewrite | None:
+    """The change that the live protector needs: another password, or the copy that proved to be good.
+
+    After a recovery key, another password needs another protector.
+    """
+    if rewrap is not None and attempt.candidate.is_recovery:
+        from pam_pyhome.backends.fscrypt_renew import prepare  # noqa: PLC0415 - an ordinary password does not come here
+
+        return prepare(account, home, attempt, rewrap)
     if not attempt.candidate.is_login:
         return None
     if rewrap is not None:

@@ -48,3 +48,39 @@ def keep(account: Account, name: str, content: bytes) -> None:
             files.replace_file(directory, name, content)
     finally:
         os.close(directory)
+
+
+def names(account: Account) -> list[str]:
+    """What there is a copy of."""
+    try:
+        directory = _open(account, create=False)
+    except FileNotFoundError:
+        return []
+    try:
+        return sorted(os.listdir(directory))
+    finally:
+        os.close(directory)
+
+
+def age(account: Account, name: str) -> float:
+    """When the copy `name` was written, in seconds of the epoch. OSError if there is none."""
+    directory = _open(account, create=False)
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime
+    finally:
+        os.close(directory)
+
+
+def remove(account: Account, name: str) -> None:
+    """Forget the copy `name`, if there is one. OSError."""
+    try:
+        directory = _open(account, create=False)
+    except FileNotFoundError:
+        return
+    try:
+        os.unlink(name, dir_fd=directory)
+        os.fsync(directory)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(directory)

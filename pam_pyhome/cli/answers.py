@@ -22,6 +22,10 @@ STDIN = "-"
 class AtTerminal:
     """The `policy.verbs.Talk` of a person at a terminal. Prompts go there, what is said goes to the standard error."""
 
+    def __init__(self, show: Callable[[str], None] | None = None) -> None:
+        """`show` is given a new recovery key; without it, there is to be none."""
+        self._show = show or _refuse_key
+
     def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
         """See `Talk.ask`. NoAnswerError without a terminal; PasswordUnchangedError if a new password was not typed twice."""
         answer = _ask(prompt)
@@ -32,6 +36,10 @@ class AtTerminal:
     def say(self, line: str) -> None:
         """Show a line."""
         click.echo(one_line(line), err=True)
+
+    def show_key(self, key: str) -> None:
+        """See `Talk.show_key`."""
+        self._show(key)
 
     def pause(self, seconds: float) -> None:
         """Sleep."""
@@ -48,8 +56,9 @@ def _ask(prompt: str) -> bytes:
 class FromFile(AtTerminal):
     """The `policy.verbs.Talk` of a script: each line of a file answers one prompt. What would be said to a person is not said."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, show: Callable[[str], None] | None = None) -> None:
         """Open the file, or take the standard input for ``-``. NoAnswerError if that cannot be read."""
+        super().__init__(show)
         try:
             self._file = sys.stdin.buffer if path == STDIN else open(path, "rb", opener=_open_gently)  # noqa: SIM115 - read later
         except OSError as error:
@@ -75,9 +84,13 @@ class FromFile(AtTerminal):
         """Say nothing."""
 
 
-def answers(path: str | None) -> AtTerminal:
-    """Where passwords come from: the file at `path`, or the terminal. NoAnswerError."""
-    return AtTerminal() if path is None else FromFile(path)
+def answers(path: str | None, show: Callable[[str], None] | None = None) -> AtTerminal:
+    """Where passwords come from: the file at `path`, or the terminal; `show` takes a new recovery key. NoAnswerError."""
+    return AtTerminal(show) if path is None else FromFile(path, show)
+
+
+def _refuse_key(_key: str) -> None:
+    raise NoAnswerError("nobody has asked for a recovery key")
 
 
 def _open_gently(path: str, flags: int) -> int:

@@ -66,7 +66,7 @@ def home(facts: HomeFacts) -> dict[str, Any]:
         "trouble": _printable(facts.trouble),
         **_path("mountpoint", facts.mountpoint),
         **_path("storage", facts.storage),
-        "since": _moment(facts.since),
+        "since": moment(facts.since),
         "held": facts.held,
         "follows_login": facts.follows_login,
         "opens_at_login": facts.opens_at_login,
@@ -83,7 +83,7 @@ def home(facts: HomeFacts) -> dict[str, Any]:
 def _session(session: Session) -> dict[str, Any]:
     return {
         "pid": session.pid,
-        "since": _moment(session.since),
+        "since": moment(session.since),
         "service": _printable(session.service),
         "tty": _printable(session.tty),
         "rhost": _printable(session.rhost),
@@ -102,5 +102,6 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _moment(seconds: int) -> str | None:
+def moment(seconds: int) -> str | None:
+    """A time of the epoch as in RFC 3339; None for 0."""
     return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None

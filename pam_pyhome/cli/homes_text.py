@@ -54,7 +54,7 @@ def next_step(facts: HomeFacts) -> str:
         return f"end the processes that use it, then 'pyhome lock {user}'; 'pyhome unlock {user}' opens it again"
     if facts.state == LOCKED and not facts.trouble:
         return f"it opens at the next login with the password; 'pyhome unlock {user}' opens it now"
-    return f"restore the key file from a backup, or make it anew; '{_JOURNAL}' has more"
+    return f"'pyhome recovery backups {user}' lists what can be restored, and the recovery key opens it; '{_JOURNAL}' has more"
 
 
 def inspection(facts: HomeFacts) -> list[str]:
@@ -146,6 +146,10 @@ def failed(failure: Failure, user: str) -> str:
         "PasswordUnchangedError": f"{reason}; nothing was changed, {_PASSWORD_ADVICE.get(reason, 'start again')}",
         "NoAnswerError": f"{reason}; type it at the prompt, or give it with --password-file",
         "WrongPassphraseError": f"this password does not open the home{_of(user)}; try the one from before its last change",
+        "RecoveryKeyError": f"this is no recovery key: {reason}; compare it with the paper, group by group",
+        "OtherKeyError": f"this recovery key does not open the home{_of(user)}; look for a later one, or make one with "
+        "'pyhome recovery new'",
+        "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {user}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",

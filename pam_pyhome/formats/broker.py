@@ -17,15 +17,16 @@ kind  name      from        body
 21    FACTS     the broker  u8 changed (0 or 1) | facts (`formats/facts.py`): it is done, and this is how the home is now
 22    FAILED    the broker  failure (`formats/facts.py`): it is not done; the conversation is over
 23    ASK_NEW   the broker  text to show before asking, twice, for an ANSWER that is to be a password from now on
+24    SHOW_KEY  the broker  a new recovery key to show; the ANSWER, whatever it is, says that it has been shown
 ====  ========  ==========  ======================================================================================
 
 The shell sends ASK. The broker answers OPEN, NONE, REFUSED or PROMPT; to a PROMPT the shell sends one ANSWER. The broker then
 answers OPEN, or slows down and sends SAY and another PROMPT; after three prompts in all it sends REFUSED. It may send OPEN
 whenever the shell waits, because another session may open the home. Who breaks these rules is hung up on.
 
-The command sends REQUEST instead. The broker answers FACTS or FAILED, after as many SAY as it likes, and PROMPT and ASK_NEW as
-often as the verb needs answers. The verbs are SHOW, UNLOCK, LOCK and PASSWD; ``seconds`` (at most an hour) and the flag FORCE are
-LOCK's alone.
+The command sends REQUEST instead. The broker answers FACTS or FAILED, after as many SAY as it likes, and PROMPT, ASK_NEW and
+SHOW_KEY as often as the verb needs answers. The verbs are SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY and NEW_KEY; ``seconds`` (at most
+an hour) and the flag FORCE are LOCK's alone.
 
 Texts are UTF-8, not empty, and hold printable characters only, so that a line is one line and cannot move a cursor.
 """
@@ -54,13 +55,15 @@ NONE = 20
 FACTS = 21
 FAILED = 22
 ASK_NEW = 23
+SHOW_KEY = 24
 
-SHOW, UNLOCK, LOCK, PASSWD = 1, 2, 3, 4
+SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY = 1, 2, 3, 4, 5, 6
 FORCE = 1
 LONGEST_WAIT = 3600
 
 _EMPTY = (ASK, OPEN, NONE)
-_TEXTS = (PROMPT, SAY, REFUSED, ASK_NEW)
+_TEXTS = (PROMPT, SAY, REFUSED, ASK_NEW, SHOW_KEY)
+_VERBS = (SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY)
 _REQUEST = struct.Struct("<BBH")
 
 
@@ -87,7 +90,7 @@ def parse_request(body: bytes) -> Request:
     if len(body) != _REQUEST.size:
         raise WireError(f"a request of {len(body)} bytes")
     verb, flags, seconds = _REQUEST.unpack(body)
-    if verb not in (SHOW, UNLOCK, LOCK, PASSWD):
+    if verb not in _VERBS:
         raise WireError(f"verb {verb} is not known")
     if flags & ~FORCE or seconds > LONGEST_WAIT or (verb != LOCK and (flags or seconds)):
         raise WireError("a request that its verb cannot have")
@@ -133,7 +136,7 @@ def parse_packet(data: bytes) -> tuple[int, bytes]:
 
 
 def parse_text(body: bytes) -> str:
-    """The text of a PROMPT, SAY, REFUSED or ASK_NEW. Raises WireError if it is not UTF-8 or holds what is not printable."""
+    """The text of a PROMPT, SAY, REFUSED, ASK_NEW or SHOW_KEY. WireError if it is not UTF-8 or holds what is not printable."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -144,7 +147,7 @@ def parse_text(body: bytes) -> str:
 
 
 def text_packet(kind: int, text: str) -> bytes:
-    """A PROMPT, SAY, REFUSED or ASK_NEW. What is not printable becomes ``?``, and what is too long is cut."""
+    """A PROMPT, SAY, REFUSED, ASK_NEW or SHOW_KEY. What is not printable becomes ``?``, and what is too long is cut."""
     line = "".join(letter if letter.isprintable() else "?" for letter in text)
     body = line.encode("utf-8", "replace")[: MAX_PACKET - 1]
     return packet(kind, body.decode("utf-8", "ignore").encode())

@@ -9,6 +9,7 @@ from pam_pyhome.record import Record
 AUTO_MOUNT = "auto-mount"
 AUTO_UMOUNT = "auto-umount"
 WRAPPED = "wrapped-passphrase"
+RECOVERY = "recovery-wrapped-passphrase"  # ours: wrapped with a recovery key; ecryptfs-utils take no notice of it
 WRAPPING_INDEPENDENT = "wrapping-independent"
 MOUNTPOINT = "Private.mnt"
 SIGNATURES = "Private.sig"

@@ -35,6 +35,7 @@ LONGEST = 400  # bytes of a text
 LONGEST_PATH = 4096
 
 OPEN, LOCKED, PARTLY, UNKNOWN = "open", "locked", "partly locked", "unknown"
+RECOVERY = "recovery key"  # the kind of a slot
 STATES = (OPEN, LOCKED, PARTLY, UNKNOWN)
 
 _HEAD = struct.Struct("<BIQB")

@@ -8,13 +8,18 @@ these files: only the wrapped keys are. A file has at most 16 KiB.
 from __future__ import annotations
 
 from pam_pyhome.errors import FormatError
-from pam_pyhome.formats.protobuf import Message, build, bytes_field, integer_field, parse_message
+from pam_pyhome.formats.protobuf import Field, Message, build, bytes_field, integer_field, parse_message
 from pam_pyhome.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 PROTECTOR, POLICY = "fscrypt protector", "fscrypt policy"
 MAX_SIZE = 16384
 
 LOGIN, CUSTOM, RAW = 1, 2, 3  # sources of a protector's wrapping key: the login passphrase, one of its own, no passphrase at all
+RECOVERY_NAME = "Recovery passphrase for "  # how the names of protectors begin that a recovery key opens; fscrypt has the same
 XTS_AES_256, CTS_AES_256 = 1, 4  # the kernel's numbers of the modes
 PADDINGS = (4, 8, 16, 32)
 
@@ -22,6 +27,7 @@ IV_SIZE, MAC_SIZE, SALT_SIZE = 16, 32, 16
 PROTECTOR_KEY_SIZE, POLICY_KEY_SIZE = 32, 64
 DESCRIPTOR_DIGITS, IDENTIFIER_DIGITS = 16, 32
 
+_SLOTS = 3  # the field of a policy in which its protectors are
 _INT64_MAX = (1 << 63) - 1
 _LONGEST_PARALLELISM = 255
 
@@ -132,7 +138,7 @@ def parse_policy(data: bytes, identifier: str) -> Policy:
     digits = {1: DESCRIPTOR_DIGITS, 2: IDENTIFIER_DIGITS}.get(version)
     if digits is None or message.text(1) != identifier or not is_hex(identifier, digits):
         raise FormatError(POLICY, "its version or identifier is not the one that its file is named after")
-    slots = [_parse_slot(slot) for slot in message.messages(3, POLICY)]
+    slots = [_parse_slot(slot) for slot in message.messages(_SLOTS, POLICY)]
     if not slots or len({name for name, _ in slots}) != len(slots):
         raise FormatError(POLICY, "no protector opens it, or one stands twice")
     return Policy(identifier, version, tuple(slots), message)
@@ -179,6 +185,34 @@ def emit_protector(
     return data
 
 
+def as_custom(protector: Protector, name: str) -> bytes:
+    """The file of a login protector as one of a custom passphrase, called `name`: what opened it still does."""
+    changed = {2: integer_field(2, CUSTOM), 3: None, 6: None}
+    fields = [changed.get(field.number, field) for field in protector.message.fields]
+    named = (*(field for field in fields if field is not None), bytes_field(3, name.encode()))
+    data = Message(PROTECTOR, named).emit()
+    parse_protector(data, protector.descriptor)
+    return data
+
+
+def with_slots(policy: Policy, drop: Collection[str], add: Sequence[tuple[str, WrappedKey]]) -> bytes:
+    """The policy's file with other slots, without those of the protectors in `drop`; all else stays as it is."""
+    gone = {index for index, (name, _) in enumerate(policy.slots) if name in drop}
+    fields, slot = [], -1
+    for field in policy.message.fields:
+        slot += field.number == _SLOTS
+        if field.number != _SLOTS or slot not in gone:
+            fields.append(field)
+    data = Message(POLICY, (*fields, *(_slot_field(name, wrapped) for name, wrapped in add))).emit()
+    parse_policy(data, policy.identifier)
+    return data
+
+
+def _slot_field(name: str, wrapped: WrappedKey) -> Field:
+    message = build(POLICY, bytes_field(1, name.encode()), bytes_field(2, _wrapped_message(wrapped)))
+    return bytes_field(_SLOTS, message.emit())
+
+
 def emit_policy(
     identifier: str,
     slots: tuple[tuple[str, WrappedKey], ...],
@@ -189,10 +223,7 @@ def emit_policy(
 ) -> bytes:
     """The file of a new policy of version 2. FormatError for what `parse_policy` would not read back."""
     numbers = (integer_field(1, padding), integer_field(2, contents), integer_field(3, filenames), integer_field(4, 2))
-    wraps = [
-        bytes_field(3, build(POLICY, bytes_field(1, name.encode()), bytes_field(2, _wrapped_message(wrapped))).emit())
-        for name, wrapped in slots
-    ]
+    wraps = [_slot_field(name, wrapped) for name, wrapped in slots]
     options = bytes_field(2, build(POLICY, *numbers).emit())
     data = build(POLICY, bytes_field(1, identifier.encode()), options, *wraps).emit()
     parse_policy(data, identifier)

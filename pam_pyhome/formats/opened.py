@@ -2,7 +2,7 @@
 
 ``magic "PYHOPEN" | u8 version (1) | blob user | blob backend | u16 count | count times (blob signature, blob payload) |
 u8 rewrite [| blob expected | blob content]``, with the integers and blobs of `pam_pyhome.formats.binary`;
-``rewrite`` is 0 or 1.
+``rewrite`` is 0 or 1, or 2 for none where it was a recovery key that opened the home.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ WHAT = "opened home"
 _MAGIC = b"PYHOPEN"
 _VERSION = 1
 _KEYS_MAX = 64
+_BY_KEY = 2
 
 
 class Rewrite(Record):
@@ -31,12 +32,16 @@ class Rewrite(Record):
 
 
 class OpenedHome(Record):
-    """The `keys` of a home as pairs of signature and kernel payload, and a rewrite that its file needs."""
+    """The `keys` of a home as pairs of signature and kernel payload, and a rewrite that its file needs.
+
+    `by_key`: a recovery key has opened it, and nothing is rewritten: what the password opens has not proved to be good.
+    """
 
     user: str
     backend: str
     keys: tuple[tuple[str, bytes], ...]
     rewrite: Rewrite | None
+    by_key: bool = False
 
     def __repr__(self) -> str:
         """Never the payloads."""
@@ -49,7 +54,9 @@ def _fail(reason: str) -> FormatError:
 
 
 def emit_opened(opened: OpenedHome) -> bytes:
-    """Write an opened home. Raises FormatError for strings with a NUL and for more than 64 keys."""
+    """Write an opened home. Raises FormatError for strings with a NUL, for more than 64 keys, and for `by_key` with a rewrite."""
+    if opened.by_key and opened.rewrite is not None:
+        raise _fail("a recovery key and a rewrite")
     if len(opened.keys) > _KEYS_MAX:
         raise _fail(f"{len(opened.keys)} keys")
     out = _MAGIC + bytes([_VERSION]) + pack_text(opened.user, _fail) + pack_text(opened.backend, _fail)
@@ -57,7 +64,7 @@ def emit_opened(opened: OpenedHome) -> bytes:
     for signature, payload in opened.keys:
         out += pack_text(signature, _fail) + pack_blob(payload)
     if opened.rewrite is None:
-        return out + b"\0"
+        return out + bytes([_BY_KEY if opened.by_key else 0])
     return out + b"\1" + pack_blob(opened.rewrite.expected) + pack_blob(opened.rewrite.content)
 
 
@@ -70,9 +77,12 @@ def parse_opened(data: bytes) -> OpenedHome:
     if version != _VERSION:
         raise UnknownVersionError(WHAT, version)
     user, backend = reader.text(), reader.text()
-    opened = OpenedHome(user, backend, _parse_keys(reader), _parse_rewrite(reader))
+    keys, mark = _parse_keys(reader), reader.integer("B")
+    if mark > _BY_KEY:
+        raise _fail("the mark of a rewrite is not 0, 1 or 2")
+    rewrite = Rewrite(reader.value(), reader.value()) if mark == 1 else None
     reader.end()
-    return opened
+    return OpenedHome(user, backend, keys, rewrite, by_key=mark == _BY_KEY)
 
 
 def _parse_keys(reader: Reader) -> tuple[tuple[str, bytes], ...]:
@@ -80,10 +90,3 @@ def _parse_keys(reader: Reader) -> tuple[tuple[str, bytes], ...]:
     if count > _KEYS_MAX:
         raise _fail(f"{count} keys")
     return tuple((reader.text(), reader.value()) for _ in range(count))
-
-
-def _parse_rewrite(reader: Reader) -> Rewrite | None:
-    present = reader.integer("B")
-    if present > 1:
-        raise _fail("the mark of a rewrite is neither 0 nor 1")
-    return Rewrite(reader.value(), reader.value()) if present else None

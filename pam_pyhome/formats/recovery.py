@@ -22,6 +22,8 @@ WHAT = "recovery key"
 SIZE = 20
 GROUPS = 8
 TEXT_MAX = 256
+FOREIGN_DIGITS = 32
+FSCRYPT_LETTERS = 20
 
 _SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"
 _DATA, _BITS = 4, 5
@@ -76,6 +78,36 @@ def parse_recovery(text: str) -> bytes:
         for letter in letters[place * length :][:_DATA]:
             number = number << _BITS | _SYMBOLS.index(letter)
     return number.to_bytes(SIZE, "big")
+
+
+def typed_key(answer: bytes) -> bytes | None:
+    """The text of the key that an answer is, however it was typed; None for an answer that is none."""
+    try:
+        return emit_recovery(parse_recovery(answer.decode("ascii"))).encode("ascii")
+    except (UnicodeDecodeError, FormatError):
+        return None
+
+
+def typed_passphrase(answer: bytes) -> bytes | None:
+    """The mount passphrase of an eCryptfs home that an answer is: a recovery key, or what ecryptfs-utils make; else None.
+
+    Theirs are 32 hexadecimal digits, here also with capitals and spaces.
+    """
+    digits = answer[:TEXT_MAX].lower().translate(None, b" -\t\r\n")
+    if len(digits) == FOREIGN_DIGITS and not digits.strip(b"0123456789abcdef"):
+        return digits
+    return typed_key(answer)
+
+
+def typed_fscrypt(answer: bytes) -> bytes | None:
+    """The passphrase that opens a protector for recovery: a recovery key, or what fscrypt makes; else None.
+
+    Its own are 20 letters, here also with capitals and spaces.
+    """
+    letters = answer[:TEXT_MAX].lower().translate(None, b" -\t\r\n")
+    if len(letters) == FSCRYPT_LETTERS and not letters.strip(b"abcdefghijklmnopqrstuvwxyz"):
+        return letters
+    return typed_key(answer)
 
 
 def _is_good(group: str, place: int) -> bool:

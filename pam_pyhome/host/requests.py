@@ -42,7 +42,14 @@ class Peer:
 
     def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
         """See `Talk.ask`. PeerGoneError if there is no answer for too long."""
-        send_text(self._connection, broker.ASK_NEW if new else broker.PROMPT, prompt)
+        return self._ask(broker.ASK_NEW if new else broker.PROMPT, prompt, until)
+
+    def show_key(self, key: str) -> None:
+        """See `Talk.show_key`. PeerGoneError if nobody says that it was shown."""
+        self._ask(broker.SHOW_KEY, key, None)
+
+    def _ask(self, packet: int, text: str, until: Callable[[], bool] | None) -> bytes | None:
+        send_text(self._connection, packet, text)
         deadline = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < deadline:
             ready, _, _ = select.select([self._connection], [], [], LOOK_SECONDS)

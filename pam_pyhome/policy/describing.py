@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import NoHomeError, PyhomeError
-from pam_pyhome.formats.facts import LOCKED, PARTLY, UNKNOWN, HomeFacts
+from pam_pyhome.formats.facts import LOCKED, PARTLY, RECOVERY, UNKNOWN, HomeFacts
 from pam_pyhome.policy.leases import UserState, has_state
 
 TYPE_CHECKING = False
@@ -51,8 +51,8 @@ def _trouble(found: Description) -> str:
     """What keeps the home from being opened, or from being locked altogether."""
     if found.state == PARTLY:
         return "files that are in use stay readable"
-    usable = any(slot.usable for slot in found.slots)
-    return "" if usable or not found.slots else f"{found.slots[0].name}: {found.slots[0].trouble}"
+    slots = [slot for slot in found.slots if slot.kind != RECOVERY]
+    return "" if not slots or any(slot.usable for slot in slots) else f"{slots[0].name}: {slots[0].trouble}"
 
 
 def _records(uid: int) -> tuple[int, bool, tuple[Session, ...]]:

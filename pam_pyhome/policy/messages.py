@@ -10,6 +10,8 @@ OWN_PASSPHRASE_PROMPT = "Passphrase of the encrypted home: "
 OLD_PASSWORD_PROMPT = "Old password: "
 PRESENT_PROMPT = "Present password of the home: "
 NEW_PROMPT = "New password of the home: "
+KEY_PROMPT = "Recovery key: "
+PASSWORD_OR_KEY_PROMPT = "Password of the home, or its recovery key: "
 
 
 def locked(user: str) -> str:
@@ -35,7 +37,8 @@ def old_policy(user: str) -> str:
 def ask_old(user: str) -> str:
     """Before the prompt for the old password, after a reset."""
     return (
-        f"The login password of {user} was changed, but the encrypted home still has the old one; please type it once."
+        f"The login password of {user} was changed, but the encrypted home still has the old one; "
+        "please type that once, or the recovery key."
     )
 
 
@@ -84,6 +87,12 @@ def rewrap_failed(user: str) -> str:
         f"The login password was changed, but the encrypted home of {user} still has the old one; "
         "you will be asked for it at the next login."
     )
+
+
+def others_left(user: str, count: int) -> str:
+    """After a recovery key has given the home a new password; fscrypt only."""
+    what = "one other encrypted directory of {} opens" if count == 1 else f"{count} other encrypted directories of {{}} open"
+    return f"Note: {what.format(user)} with the old password only; 'fscrypt unlock DIRECTORY' asks for it."
 
 
 def job_refused(user: str) -> str:

@@ -115,11 +115,13 @@ def update(pamh: Handle, *, expired: bool) -> int:
 def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> bool:
     """Write the new key file; False, and a sentence unless there was one already, if that fails after all."""
     try:
-        backend.change_password(pamh.account, old, new)
+        left = backend.change_password(pamh.account, old, new)
     except (PyhomeError, OSError) as error:
         pamh.log_error(f"the login password was changed, the home's was not: {error}")
         if not was_told(pamh):
             pamh.tell(messages.rewrap_failed(pamh.account.name))
         return False
     pamh.log_notice("the home opens with the new password")
+    if left:
+        pamh.tell(messages.others_left(pamh.account.name, left))
     return True

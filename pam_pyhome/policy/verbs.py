@@ -39,6 +39,9 @@ class Talk(Protocol):
     def say(self, line: str) -> None:
         """Show a line."""
 
+    def show_key(self, key: str) -> None:
+        """Show a new recovery key; PyhomeError or OSError if it has not been shown."""
+
     def pause(self, seconds: float) -> None:
         """Let time pass; PyhomeError if nobody waits any more."""
 
@@ -58,9 +61,20 @@ def perform(account: Account, request: Request, caller: int, talk: Talk) -> tupl
         changed = _unlock(pamh, backend, talk)
     elif request.verb == broker.LOCK:
         changed = _lock(pamh, backend, request, talk)
-    else:
+    elif request.verb == broker.PASSWD:
         changed = _change_password(pamh, backend, talk)
+    else:
+        changed = _recovery(pamh, backend, request, talk)
     return changed, describe(account)
+
+
+def _recovery(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
+    """Try a recovery key, or make a new one."""
+    from pam_pyhome.policy import recovery  # noqa: PLC0415 - nothing else needs it
+
+    if request.verb == broker.TEST_KEY:
+        return recovery.try_key(pamh, backend, talk)
+    return recovery.replace_key(pamh, backend, talk)
 
 
 def _no_pam(_frame: bytes) -> tuple[int, bytes]:
@@ -81,7 +95,7 @@ def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome 
     prompt = _prompt(pamh, backend)
     wrong: WrongPassphraseError | None = None
     for _ in range(broker.PROMPTS):
-        answer = _checked(talk.ask(prompt, until=lambda: backend.mounted(pamh.account) is not None))
+        answer = checked(talk.ask(prompt, until=lambda: backend.mounted(pamh.account) is not None))
         if answer is None and backend.mounted(pamh.account) is not None:
             return None
         if not answer:
@@ -90,11 +104,11 @@ def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome 
             return backend.unlock(pamh.account, answer, exact=True)
         except WrongPassphraseError as error:
             wrong = error
-            _slow_down(pamh, talk)
+            slow_down(pamh, talk)
     raise wrong or NoAnswerError("no password was given")
 
 
-def _checked(answer: bytes | None) -> bytes | None:
+def checked(answer: bytes | None) -> bytes | None:
     """The same limit for root as for those whose answer travels in a packet. NoAnswerError."""
     if answer is not None and len(answer) > broker.MAX_SECRET:
         raise NoAnswerError(f"the password has more than {broker.MAX_SECRET} bytes")
@@ -106,7 +120,7 @@ def _prompt(pamh: Handle, backend: Backend) -> str:
     return messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT
 
 
-def _slow_down(pamh: Handle, talk: Talk) -> None:
+def slow_down(pamh: Handle, talk: Talk) -> None:
     """Make guessing slow, and leave a trace of it."""
     pamh.log_notice("a wrong password was given for the home")
     talk.pause(WRONG_SECONDS)
@@ -135,18 +149,20 @@ def _leave_to_daemon(pamh: Handle) -> None:
 def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     """Let a new password open the home in the place of the present one."""
     account = pamh.account
-    old = _checked(talk.ask(messages.PRESENT_PROMPT))
+    old = checked(talk.ask(messages.PRESENT_PROMPT))
     if not old:
         raise NoAnswerError("no password was given")
     try:
         backend.unlock(account, old, exact=False)
     except WrongPassphraseError:
-        _slow_down(pamh, talk)
+        slow_down(pamh, talk)
         raise
-    new = _checked(talk.ask(messages.NEW_PROMPT, new=True))
+    new = checked(talk.ask(messages.NEW_PROMPT, new=True))
     if not new:
         raise NoAnswerError("no new password was given")
     backend.reserve(account, old)
-    backend.change_password(account, old, new)
+    left = backend.change_password(account, old, new)
     pamh.log_notice("the home opens with the new password")
+    if left:
+        talk.say(messages.others_left(account.name, left))
     return True

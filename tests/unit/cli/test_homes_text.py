@@ -24,6 +24,10 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+RESTORE = (
+    "'pyhome recovery backups ada' lists what can be restored, and the recovery key opens it; "
+    "'journalctl -b -t pam_pyhome -t pyhomed' has more"
+)
 SENTENCES = [
     (known.LOCKED, "The home of ada is locked.", "it opens at the next login with the password; 'pyhome unlock ada' opens it now"),
     (
@@ -41,12 +45,12 @@ SENTENCES = [
     (
         known.BROKEN,
         f"The home of ada is locked, and cannot be opened: {known.KEY_FILE}: damaged: only 3 bytes long.",
-        "restore the key file from a backup, or make it anew; 'journalctl -b -t pam_pyhome -t pyhomed' has more",
+        RESTORE,
     ),
     (
         known.UNKNOWN,
         "The home of ada is in an unknown state: /home/ada/.ecryptfs: is a link.",
-        "restore the key file from a backup, or make it anew; 'journalctl -b -t pam_pyhome -t pyhomed' has more",
+        RESTORE,
     ),
 ]
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pam_pyhome.errors import FormatError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
+from pam_pyhome.formats.fscrypt_renewal import Renewal, emit_renewal, is_renewal, parse_renewal
 from pam_pyhome.formats.protobuf import bytes_field, integer_field
 from pam_pyhome.kernel.argon2 import argon2id
 from pam_pyhome.kernel.cipher import aes256_ctr
@@ -197,3 +198,40 @@ def test_aes_ctr_known_answer() -> None:
     plain = bytes.fromhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51")
     assert aes256_ctr(secret, counter, plain).hex() == "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
     assert aes256_ctr(secret, counter, plain[:21]) == aes256_ctr(secret, counter, plain)[:21]
+
+
+UNKNOWN = bytes_field(1000, b"later"), integer_field(1001, 0)
+
+
+def test_a_policy_with_other_slots_keeps_all_else() -> None:
+    policy = meta.parse_policy(POLICY + b"".join(field.raw for field in UNKNOWN), POLICY_NAME)
+    added = ("0123456789abcdef", meta.WrappedKey(bytes(16), bytes(64), bytes(32)))
+    changed = meta.parse_policy(meta.with_slots(policy, [CUSTOM_NAME], [added]), POLICY_NAME)
+    assert [name for name, _ in changed.slots] == [LOGIN_NAME, added[0]]
+    assert changed.slot(LOGIN_NAME) == policy.slot(LOGIN_NAME)
+    assert changed.slot(added[0]) == added[1]
+    others = [field for field in policy.message.fields if field.number != 3]
+    assert [field for field in changed.message.fields if field.number != 3] == others
+    with pytest.raises(FormatError):
+        meta.with_slots(policy, [LOGIN_NAME, CUSTOM_NAME], [])
+
+
+def test_a_login_protector_becomes_a_custom_one_that_opens_alike() -> None:
+    login = meta.parse_protector(LOGIN + UNKNOWN[0].raw, LOGIN_NAME)
+    custom = meta.parse_protector(meta.as_custom(login, "Former"), LOGIN_NAME)
+    assert (custom.source, custom.name, custom.uid) == (meta.CUSTOM, "Former", 0)
+    assert (custom.wrapped, custom.salt, custom.costs) == (login.wrapped, login.salt, login.costs)
+    assert UNKNOWN[0].raw in custom.message.emit()
+
+
+RENEWAL = Renewal("0123456789abcdef", b"protector", b"policy")
+
+
+def test_a_prepared_login_protector_travels() -> None:
+    data = emit_renewal(RENEWAL)
+    assert is_renewal(data)
+    assert parse_renewal(data) == RENEWAL
+    assert not is_renewal(LOGIN)
+    for wrong in (LOGIN, data[:-1], data + b"x", data[:8] + b"\2" + data[9:]):
+        with pytest.raises(FormatError):
+            parse_renewal(wrong)

@@ -16,7 +16,7 @@ homes = st.builds(
     names,
     st.lists(st.tuples(names, st.binary(max_size=40)), max_size=4).map(tuple),
     st.none() | st.builds(Rewrite, st.binary(max_size=90), st.binary(max_size=90)),
-)
+) | st.builds(OpenedHome, names, names, st.just(()), st.none(), by_key=st.booleans())
 HOME = OpenedHome("ada", "ecryptfs", (("849d6b79848a0296", b"PAYLOAD"),), Rewrite(b"OLD", b"NEW"))
 
 
@@ -60,6 +60,7 @@ def test_arbitrary_bytes_raise_nothing_but_format_errors(data: bytes) -> None:
         OpenedHome("a\0b", "ecryptfs", (), None),
         OpenedHome("ada", "\ud800", (), None),
         OpenedHome("ada", "ecryptfs", (("x", b""),) * 65, None),
+        OpenedHome("ada", "ecryptfs", (), Rewrite(b"", b""), by_key=True),
     ],
 )
 def test_what_cannot_be_read_back_is_not_written(home: OpenedHome) -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_pyhome.errors import FormatError
-from pam_pyhome.formats.recovery import SIZE, TEXT_MAX, emit_recovery, parse_recovery
+from pam_pyhome.formats.recovery import (
+    SIZE,
+    TEXT_MAX,
+    emit_recovery,
+    parse_recovery,
+    typed_fscrypt,
+    typed_key,
+    typed_passphrase,
+)
 
 KEYS = st.binary(min_size=SIZE, max_size=SIZE)
 SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -80,3 +88,31 @@ def test_a_key_of_another_size() -> None:
 
 def test_a_known_answer() -> None:
     assert emit_recovery(bytes(SIZE)) == ZEROES
+
+
+@given(KEYS)
+def test_an_answer_that_is_a_key_becomes_its_text(key: bytes) -> None:
+    text = emit_recovery(key)
+    typed = text.upper().replace("-", " ").replace("0", "o").encode()
+    assert typed_key(typed) == typed_passphrase(typed) == text.encode()
+
+
+@pytest.mark.parametrize("answer", [b"", b"correct horse", b"\xff" * 47, b"x" * 47, ZEROES[:-1].encode() + b"0", b"0" * 5000])
+def test_an_answer_that_is_none(answer: bytes) -> None:
+    assert typed_key(answer) is None
+    assert typed_passphrase(answer) is None
+
+
+def test_the_mount_passphrase_of_other_tools() -> None:
+    digits = b"0123456789abcdef" * 2
+    assert typed_passphrase(b" 0123 4567 89AB CDEF-" + digits[16:] + b"\n") == digits
+    assert typed_key(digits) is None
+    assert typed_passphrase(digits[:-1]) is None
+    assert typed_passphrase(digits[:-1] + b"g") is None
+
+
+def test_the_recovery_passphrase_of_fscrypt() -> None:
+    assert typed_fscrypt(b"Qwert yuiop asdfg hjklz\n") == b"qwertyuiopasdfghjklz"
+    assert typed_fscrypt(ZEROES.encode()) == ZEROES.encode()
+    for wrong in (b"qwertyuiopasdfghjkl", b"qwertyuiopasdfghjklzx", b"qwertyuiopasdfghjkl1", b"x" * 5000):
+        assert typed_fscrypt(wrong) is None

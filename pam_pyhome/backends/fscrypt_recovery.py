@@ -1,0 +1,90 @@
+"""Recovery keys of fscrypt homes: protectors of a custom passphrase, which is the text of the key."""
+
+from __future__ import annotations
+
+from pam_pyhome.backends import fscrypt_store as store
+from pam_pyhome.backends import kept
+from pam_pyhome.backends.fscrypt_find import (
+    PREVIOUS,
+    Candidate,
+    Home,
+    find_home,
+    policy_copy,
+    protector_copy,
+    read_kept,
+)
+from pam_pyhome.backends.fscrypt_renew import new_protector, put_slots, remove_protector, uses
+from pam_pyhome.backends.fscrypt_unlock import home_key, try_all, try_key
+from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError, WrongPassphraseError
+from pam_pyhome.formats import fscrypt_meta as meta
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+
+
+def try_recovery(account: Account, key: bytes) -> None:
+    """See `Backend.try_recovery`."""
+    if try_key(account, _home(account), key) is None:
+        raise WrongPassphraseError
+
+
+def new_recovery(account: Account, answer: bytes, key: str) -> None:
+    """See `Backend.new_recovery`. The policy changes from the old key to the new one in a single rename."""
+    home = _home(account)
+    attempt = try_all(account, home, answer, exact=True)
+    used, policy_key = home_key(home, attempt)
+    costs = meta.parse_protector(attempt.content, attempt.candidate.descriptor).costs
+    if costs is None:
+        raise StorageError(account.home, "its protector does not say what deriving a key may cost")
+    name = meta.RECOVERY_NAME + account.name
+    descriptor, content, slot = new_protector(account, meta.CUSTOM, name, key.encode("ascii"), costs, policy_key)
+    store.discard_all(account, home.mount)
+    store.replace(home.mount, store.PROTECTORS, descriptor, content, (account.uid, account.gid, 0o600))
+    kept.keep(account, protector_copy(descriptor), content)
+    policy = meta.with_slots(used, [old.descriptor for old in home.recovery], [(descriptor, slot)])
+    put_slots(account, home, policy)
+    for old in home.recovery:
+        _forget(account, used.identifier, old)
+    _remove_strays(account, home.mount, name)
+
+
+def _home(account: Account) -> Home:
+    """The home. StorageError, OldPolicyError if it is not one of ours."""
+    home = find_home(account)
+    if home is None:
+        raise StorageError(account.home, "is not encrypted for a passphrase of its owner")
+    if home.policy.version != 2:
+        raise OldPolicyError(account.home)
+    return home
+
+
+def _forget(account: Account, identifier: str, old: Candidate) -> None:
+    """Remove a protector that is out of the policy, unless other directories need it, and all copies that its key would open."""
+    if not uses(account, old.descriptor):
+        remove_protector(old.mount, old.descriptor)
+    for name in kept.names(account):
+        if name.startswith(protector_copy(old.descriptor)) or _names(account, name, identifier, old.descriptor):
+            kept.remove(account, name)
+
+
+def _names(account: Account, name: str, identifier: str, descriptor: str) -> bool:
+    """Whether the copy `name` is an older one of the policy with the protector in it, or may be."""
+    if not name.startswith(policy_copy(identifier) + PREVIOUS):
+        return False
+    try:
+        return meta.parse_policy(read_kept(account, name) or b"", identifier).slot(descriptor) is not None
+    except FormatError:
+        return True
+
+
+def _remove_strays(account: Account, mount: str, name: str) -> None:
+    """Remove protectors with the `name` of a recovery key's that open nothing, as a run leaves them that was killed."""
+    for descriptor in store.protectors(account, mount):
+        try:
+            protector = meta.parse_protector(store.read(account, mount, store.PROTECTORS, descriptor), descriptor)
+        except (OSError, UnsafeFileError, FormatError):
+            continue
+        if protector.source == meta.CUSTOM and protector.name == name and not uses(account, descriptor):
+            remove_protector(mount, descriptor)
+            kept.remove(account, protector_copy(descriptor))

@@ -1,0 +1,150 @@
+"""``pyhome recovery``: the key that opens a home whatever becomes of its password, and copies of what the password opens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from pam_pyhome.admin import accounts, backups, homes
+from pam_pyhome.cli import homes_json, homes_text, options, plans
+from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.answers import AtTerminal, answers
+from pam_pyhome.cli.create import show_key
+from pam_pyhome.cli.failure import CommandError
+from pam_pyhome.cli.homes import answering, print_outcome
+from pam_pyhome.errors import NoAnswerError, PyhomeError, RestoreError
+from pam_pyhome.formats import broker
+from pam_pyhome.formats.broker import Request
+from pam_pyhome.policy.failures import failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pam_pyhome.admin.backups import Backup
+    from pam_pyhome.formats.facts import HomeFacts
+
+_ECRYPTFS = "; the mount passphrase from when the home was made opens it all the same, and always will"
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def recovery(context: click.Context) -> None:
+    """Try or renew a recovery key; list or restore the copies of key files."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@recovery.command(help="Say whether a recovery key opens the home of USER; nothing is changed.")
+@options.ANY_USER
+@options.PASSWORD_FILE
+@options.JSON
+def test(user: str | None, password_file: str | None, *, as_json: bool) -> None:
+    """Try the one on paper."""
+    with answering(as_json=as_json):
+        _, facts = homes.perform(user, Request(broker.TEST_KEY), answers(password_file))
+        print_outcome(facts, changed=False, as_json=as_json, said=f"This recovery key opens the home of {facts.user}.")
+
+
+@recovery.command(help="Make a new recovery key for the home of USER, and print it; the old one does not open it any more.")
+@options.ANY_USER
+@options.PASSWORD_FILE
+@options.JSON
+def new(user: str | None, password_file: str | None, *, as_json: bool) -> None:
+    """Replace the one on paper."""
+    with answering(as_json=as_json):
+        facts = homes.perform(user, Request(broker.SHOW), AtTerminal())[1]
+        shown: list[str] = []
+        talk = answers(password_file, _shower(facts, shown, as_json=as_json))
+        try:
+            changed, facts = homes.perform(facts.user, Request(broker.NEW_KEY), talk)
+        except homes.FailedError:
+            if shown:
+                click.echo(f"The recovery key above may be void; 'pyhome recovery test {facts.user}' tells.", err=True)
+            raise
+        more = _ECRYPTFS if facts.backend == "ecryptfs" else ""
+        said = f"The home of {facts.user} opens with this recovery key, and with no older one{more}."
+        print_outcome(facts, changed=changed, as_json=as_json, said=said)
+
+
+def _shower(facts: HomeFacts, shown: list[str], *, as_json: bool) -> Callable[[str], None]:
+    """What prints the key, and puts it among those `shown`; it must have reached whoever reads it before it is the one."""
+
+    def show(key: str) -> None:
+        shown.append(key)
+        try:
+            if as_json:
+                plans.print_json({"user": facts.user, "recovery_key": key})
+                click.get_text_stream("stdout").flush()
+            else:
+                show_key(facts.user, key)
+        except OSError as error:
+            raise NoAnswerError(f"the recovery key cannot be printed: {error.strerror}") from error
+
+    return show
+
+
+@recovery.command("backups", help="List the copies of key files and metadata that are kept for USER, or for everybody.")
+@options.ANY_USER
+@options.JSON
+def backups_(user: str | None, *, as_json: bool) -> None:
+    """What could be restored."""
+    _insist_on_root()
+    with answering(as_json=as_json), _failing(user):
+        people = accounts.people() if user is None else [accounts.find(user)]
+        found = [each for account in people for each in backups.find(account)]
+        if as_json:
+            plans.print_json({"backups": [_as_json(each) for each in found]})
+        elif found:
+            rows = [["USER", "WRITTEN", "NAME", "WHAT", "COMPARED"]]
+            rows += [[each.user, homes_text.moment(each.written), each.name, each.what, each.state] for each in found]
+            for line in homes_text.table(rows):
+                click.echo(one_line(line))
+        else:
+            click.echo("No copies are kept.", err=True)
+
+
+@recovery.command(help="Put the copy NAME of a file of USER's back; what is there now is kept as another copy.")
+@options.USER
+@click.argument("name")
+@options.YES
+@options.JSON
+def restore(user: str, name: str, *, yes: bool, as_json: bool) -> None:
+    """Put one back."""
+    _insist_on_root()
+    with answering(as_json=as_json), _failing(user):
+        account = accounts.find(user)
+        found = next((each for each in backups.find(account) if each.name == name), None)
+        if found is None:
+            raise RestoreError(name, backups.NO_SUCH)
+        options.confirm(one_line(f"Put it in the place of {found.path}?"), yes=yes, show=lambda: click.echo(one_line(_line(found))))
+        path, changed = backups.restore(account, name)
+        if as_json:
+            plans.print_json({"user": user, "name": name, "path": path, "changed": changed})
+        else:
+            click.echo(one_line(f"{path} is {'the copy now' if changed else 'as the copy already'}."))
+
+
+def _line(found: Backup) -> str:
+    return f"{found.name}: {found.what}, written {homes_text.moment(found.written)}; {found.state}"
+
+
+def _as_json(found: Backup) -> dict[str, object]:
+    return found._asdict() | {"written": homes_json.moment(found.written)}
+
+
+def _insist_on_root() -> None:
+    if os.geteuid() != 0:
+        raise CommandError("copies are root's; run it as root", 1)
+
+
+@contextlib.contextmanager
+def _failing(user: str | None) -> Iterator[None]:
+    """What goes wrong, as it would come from pyhomed."""
+    try:
+        homes.be_root()
+        yield
+    except (PyhomeError, OSError) as error:
+        raise homes.FailedError(failure_of(error), user or "") from error
