@@ -354,3 +354,63 @@ class HomeChangesError(PyhomeError):
         """Keep whose."""
         super().__init__(f"the home of {user} changes all the time")
         self.user = user
+
+
+class NothingFoundError(PyhomeError):
+    """There is no encrypted home of another installation at `path`, or it cannot be looked at: the `reason`."""
+
+    exit_code = 90
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class PlaceError(PyhomeError):
+    """The directory at `path` is not one that a home is opened at, or was: the `reason`, a constant of `admin.salvage_facts`."""
+
+    exit_code = 91
+
+    def __init__(self, path: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{path}: {reason}{': ' if detail else ''}{detail}")
+        self.path = path
+        self.reason = reason
+        self.detail = detail
+
+
+class KeyFilesLostError(PyhomeError):
+    """Without files that are not to be found, nothing opens the home at `path`: the `reason` names them."""
+
+    exit_code = 92
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class QrCodeError(PyhomeError):
+    """There is no QR code of a recovery key, because of the `reason`."""
+
+    exit_code = 93
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RecoveryFileError(PyhomeError):
+    """The file that a recovery key is to be written to is not made: its `path` and the `reason`."""
+
+    exit_code = 94
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Keys = tuple[tuple[str, bytes], ...]
 
 
-class _Attempt(Record):
+class Attempt(Record):
     """What one key file gave: the mount passphrase, the kernel keys, and whether the file is of the weak version 1."""
 
     passphrase: bytes
@@ -34,7 +34,7 @@ class _Attempt(Record):
 
     def __repr__(self) -> str:
         """Never the passphrase."""
-        return "_Attempt(hidden)"
+        return "Attempt(hidden)"
 
 
 def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | None, backend: str) -> OpenedHome:
@@ -44,7 +44,7 @@ def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | No
     wrong: WrongPassphraseError | None = None
     for content in _candidates(account, live, exact=exact and trouble is None):
         try:
-            attempt = _try(content, password, recorded, _salts(account))
+            attempt = open_file(content, password, recorded, _salts(account))
         except WrongPassphraseError as error:
             wrong = error
         except FormatError as error:
@@ -101,7 +101,7 @@ def _salts(account: Account) -> tuple[bytes, ...]:
     return (SALT_DEFAULT,) if own is None or own == SALT_DEFAULT else (own, SALT_DEFAULT)
 
 
-def _try(content: bytes, password: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> _Attempt:
+def open_file(content: bytes, password: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> Attempt:
     """Open one key file. WrongPassphraseError if the password does not, or what comes out is not this home's."""
     wrapped = parse_wrapped(content)
     wrapping = wrapping_passphrase(password)
@@ -114,11 +114,11 @@ def _try(content: bytes, password: bytes, recorded: tuple[Signatures, ...], salt
         except WrongPassphraseError as error:
             wrong = error
         else:
-            return _Attempt(passphrase, _derive(passphrase, recorded, salts), wrapped.version == 1)
+            return Attempt(passphrase, derive(passphrase, recorded, salts), wrapped.version == 1)
     raise wrong or WrongPassphraseError()
 
 
-def _derive(passphrase: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> Keys:
+def derive(passphrase: bytes, recorded: tuple[Signatures, ...], salts: tuple[bytes, ...]) -> Keys:
     """Both kernel keys as (signature, payload), filename key first as ecryptfs-utils adds them.
 
     FormatError unless their signatures are recorded together: the wrap has no authentication of its own.
@@ -144,7 +144,7 @@ def _known(stretched: bytes) -> Callable[[bytes], bytes]:
     return lambda _data: stretched
 
 
-def _prepare(live: bytes, used: bytes, attempt: _Attempt, password: bytes, rewrap: bytes | None) -> Rewrite | None:
+def _prepare(live: bytes, used: bytes, attempt: Attempt, password: bytes, rewrap: bytes | None) -> Rewrite | None:
     """The change that the live key file needs: another password, a stronger version, or the copy that proved to be good."""
     if rewrap is not None:
         return Rewrite(live, wrapped_for(attempt.passphrase, rewrap))
@@ -174,7 +174,7 @@ def keep_good(account: Account, content: bytes, old: bytes) -> None:
     if content in (store.MISSING, store.read_kept(account, layout.WRAPPED)):
         return
     try:
-        _try(content, old, read_signatures(account), _salts(account))
+        open_file(content, old, read_signatures(account), _salts(account))
     except (WrongPassphraseError, FormatError):
         store.keep(account, store.PREVIOUS, content)
     else:
