@@ -24,10 +24,11 @@ from pam_pyhome.errors import (
     PlaceError,
     PyhomeError,
     StorageError,
+    WrongPassphraseError,
 )
 from pam_pyhome.formats.fscrypt_key import policy_name
 from pam_pyhome.formats.mountinfo import parse_mountinfo
-from pam_pyhome.formats.recovery import emit_recovery, parse_recovery
+from pam_pyhome.formats.recovery import MISTYPED, emit_recovery, parse_recovery
 from pam_pyhome.formats.state import Claim, OpenRecord
 from pam_pyhome.kernel import files, fscrypt, mounts, trees
 from pam_pyhome.kernel.holders import holders_below
@@ -55,9 +56,28 @@ class Unlocked(NamedTuple):
 def unlock(home: Home, secret: bytes, places: Places) -> Unlocked:
     """What opens the home in the kernel. Changes nothing.
 
-    WrongPassphraseError if `secret` is neither its recovery key, nor its mount passphrase, nor one of its passwords;
+    WrongPassphraseError, whose text is empty or says how a recovery key is mistyped, if `secret` is neither its recovery key, nor
+    its mount passphrase, nor one of its passwords;
     KeyFilesLostError, OldPolicyError if nothing can open it; FormatError, StorageError for costs beyond this machine.
     """
+    try:
+        return _unlock(home, secret, places)
+    except WrongPassphraseError:
+        raise WrongPassphraseError(_mistyped(secret)) from None
+
+
+def _mistyped(secret: bytes) -> str:
+    """What is wrong with a recovery key, if it was meant to be one; else nothing."""
+    try:
+        parse_recovery(secret.decode("ascii"))
+    except UnicodeDecodeError:
+        return ""
+    except FormatError as error:
+        return error.reason if error.reason.startswith(MISTYPED) else ""
+    return ""
+
+
+def _unlock(home: Home, secret: bytes, places: Places) -> Unlocked:
     if home.backend == ECRYPTFS:
         found = places.key_files(home.path, home.uid)
         if not found.signatures:
@@ -66,7 +86,7 @@ def unlock(home: Home, secret: bytes, places: Places) -> Unlocked:
     policy = fscrypt_salvage.policy_of(home.path)
     if policy is None or policy.version != fscrypt_salvage.VERSION:
         raise OldPolicyError(home.path)
-    _, ways = places.ways(home.path, policy.identifier)
+    ways, _ = places.ways(home.path, policy.identifier)
     if not ways:
         raise KeyFilesLostError(home.path, home.trouble)
     return Unlocked(home, (), fscrypt_salvage.unlock(ways, _spellings(secret)))

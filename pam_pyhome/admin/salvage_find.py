@@ -71,13 +71,18 @@ class Places:
         beside = f"{os.path.dirname(os.path.dirname(path))}/{name}"
         return ecryptfs_salvage.read_key_files(path, copies, (beside,))
 
-    def ways(self, path: str, identifier: str) -> tuple[bool, tuple[Way, ...]]:
-        """Whether the policy of an fscrypt home is found, and the protectors that open it."""
+    def ways(self, path: str, identifier: str) -> tuple[tuple[Way, ...], str]:
+        """The protectors that open an fscrypt home, those of logins first, and what is missing, in words."""
         mounted = tuple(os.fsdecode(mount.mountpoint) for mount in fscrypt_store.main_mounts())
         roots = tuple(dict.fromkeys((*self._named, *_above(path), *mounted)))
         copies = tuple(copy for root in roots for copy in self._copies_at(root))
         policies = fscrypt_salvage.policies(identifier, roots, copies)
-        return bool(policies), fscrypt_salvage.ways(policies, roots, copies)
+        if not policies:
+            return (), f"the metadata of its policy {identifier} is not found"
+        both = [fscrypt_salvage.ways(policy, roots, copies) for policy in policies]
+        missing = ", ".join(dict.fromkeys(name for _, names in both for name in names))
+        found = sorted((way for some, _ in both for way in some), key=lambda way: way.protector.source != meta.LOGIN)
+        return tuple(found), f"its protector {missing} is not found" if missing else ""
 
     def _copies_at(self, root: str) -> tuple[str, ...]:
         """The directories with good copies on what may be the root file system of an installation."""
@@ -191,11 +196,8 @@ def _fscrypt(path: str, uid: int, places: Places) -> Home | None:
     if policy.version != fscrypt_salvage.VERSION:
         trouble = "its policy is of version 1, which is not supported"
     else:
-        known, ways = places.ways(path, policy.identifier)
+        ways, trouble = places.ways(path, policy.identifier)
         opens = tuple(dict.fromkeys(_name(way) for way in ways))
-        if not ways:
-            what = "its protectors are" if known else f"the metadata of its policy {policy.identifier} is"
-            trouble = f"{what} not found"
     return Home(os.path.basename(path), FSCRYPT, path, uid, opens, trouble)
 
 

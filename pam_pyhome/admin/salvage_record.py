@@ -42,7 +42,19 @@ class Register:
         if not files.try_lock(self._lock, exclusive=True, seconds=_LOCK_SECONDS):
             self.__exit__()
             raise StorageError(BASE, "another pyhome is opening or closing a home there")
+        self._sweep()
         return self
+
+    def _sweep(self) -> None:
+        """Remove what killed processes have left before they opened anything: records that announce nothing, empty directories."""
+        for name in os.listdir(self._fd):
+            if name.endswith(files.STAGED_SUFFIX):
+                os.unlink(name, dir_fd=self._fd)
+        places = {os.fsdecode(record.mountpoint) for record in self.all().values()}
+        for name in os.listdir(BASE):
+            if f"{BASE}/{name}" not in {_DIRECTORY, *places}:
+                with contextlib.suppress(OSError):
+                    os.rmdir(f"{BASE}/{name}")
 
     def __exit__(self, *_: object) -> None:
         """Unlock."""

@@ -54,16 +54,18 @@ def policies(identifier: str, roots: Iterable[str], copies: Iterable[str]) -> tu
     return tuple(meta.parse_policy(each, identifier) for each in found if _is_good(each, identifier, meta.parse_policy))
 
 
-def ways(found: Iterable[meta.Policy], roots: Iterable[str], copies: Iterable[str]) -> tuple[Way, ...]:
-    """All protectors that a passphrase opens and whose files are found, the login protectors first."""
-    result = []
-    for policy in found:
-        for descriptor, _ in policy.slots:
-            for content in _protectors(descriptor, roots, copies):
-                protector = meta.parse_protector(content, descriptor)
-                if protector.source != meta.RAW:
-                    result.append(Way(policy, protector, content))
-    return tuple(sorted(result, key=lambda way: way.protector.source != meta.LOGIN))
+def ways(policy: meta.Policy, roots: Iterable[str], copies: Iterable[str]) -> tuple[list[Way], list[str]]:
+    """The protectors that a passphrase opens and whose files are found; and the names of those that are not found."""
+    result, missing = [], []
+    for descriptor, _ in policy.slots:
+        found = _protectors(descriptor, roots, copies)
+        for content in found:
+            protector = meta.parse_protector(content, descriptor)
+            if protector.source != meta.RAW:
+                result.append(Way(policy, protector, content))
+        if not found:
+            missing.append(descriptor)
+    return result, missing
 
 
 def _protectors(descriptor: str, roots: Iterable[str], copies: Iterable[str]) -> list[bytes]:

@@ -54,13 +54,15 @@ def recover(
         raise click.UsageError("--close wants a PATH, and no other option but --json")
     wishes = _Wishes(directory, password_file, writable=writable)
     places = salvage_find.Places(metadata)
-    with _reported(path or BASE, as_json=as_json):
+    homes: list[Home] = []
+    with _reported(path or BASE, homes, as_json=as_json):
         if path is None:
             _show_open(as_json=as_json)
         elif closing:
             _close(path, as_json=as_json)
         else:
             found = salvage_find.search(path, places)
+            homes += found.homes
             if only_list or len(found.homes) > 1:
                 _show(found, as_json=as_json)
             else:
@@ -137,7 +139,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def _reported(path: str, *, as_json: bool) -> Iterator[None]:
+def _reported(path: str, homes: list[Home], *, as_json: bool) -> Iterator[None]:
     """Turn what goes wrong into a CommandError, and with `as_json` into an object on the standard output as well."""
     if os.geteuid() != 0:
         raise CommandError("opens homes of others; run it as root", 1)
@@ -145,7 +147,7 @@ def _reported(path: str, *, as_json: bool) -> Iterator[None]:
         yield
     except (PyhomeError, OSError) as error:
         failure = failure_of(error)
-        line = recover_text.failed(error, path)
+        line = recover_text.failed(error, path, homes[0] if homes else None)
         if as_json:
             click.echo(homes_json.error(failure, line))
         raise CommandError(line, failure.code) from error

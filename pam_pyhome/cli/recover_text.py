@@ -36,6 +36,7 @@ _ADVICE = {
     salvage_facts.NOT_OPEN: "'pyhome recover' alone shows what is open, and where",
     salvage_facts.COVERED: "unmount that and close the home again",
 }
+_OTHER_DISKS = "mount the other disks of that machine as well, or name a backup of its key files with --metadata"
 _HARMLESS = "ro,nosuid,nodev,noexec"
 
 
@@ -71,8 +72,8 @@ def open_rows(records: Sequence[OpenRecord]) -> list[list[str]]:
     return [["USER", "BACKEND", "OPEN AT", "PATH"], *lines]
 
 
-def failed(error: PyhomeError | OSError, path: str) -> str:
-    """What happened, to which thing, and one way forward."""
+def failed(error: PyhomeError | OSError, path: str, home: Home | None) -> str:
+    """What happened, to which thing, and one way forward. `home`: the one that was to be opened, if it was found."""
     match error:
         case NothingFoundError(reason=salvage_find.IS_DEVICE):
             return f"{error}; mount it with 'mount -o {_HARMLESS} {shlex.quote(path)} /mnt' and name /mnt"
@@ -83,13 +84,21 @@ def failed(error: PyhomeError | OSError, path: str) -> str:
         case PlaceError():
             return f"{error}; {_ADVICE[error.reason]}"
         case KeyFilesLostError():
-            return f"{error}; mount the other disks of that machine as well, or name a backup of its key files with --metadata"
+            return f"{error}; {_OTHER_DISKS}"
         case WrongPassphraseError():
-            return f"{path}: this opens nothing there; give the recovery key, the mount passphrase, or the password of that time"
+            return _wrong(str(error), path, home)
         case HomeBusyError():
             who = "; ".join(error.holders) or "a process that was not found"
             return f"{error.mountpoint} {error.state} while it is used by {who}; end that, or 'cd /' there, and close it again"
     return _about_files(error, path)
+
+
+def _wrong(mistyped: str, path: str, home: Home | None) -> str:
+    if mistyped:
+        return f"{path}: this recovery key is {mistyped}; compare it with the paper"
+    if home is not None and home.trouble:
+        return f"{path}: this opens nothing there, but {home.trouble}; {_OTHER_DISKS}"
+    return f"{path}: this opens nothing there; give the recovery key, the mount passphrase, or the password of that time"
 
 
 def _about_files(error: PyhomeError | OSError, path: str) -> str:

@@ -18,7 +18,7 @@ BOBS = 61002
 
 
 class SalvageMachine(CreateMachine):
-    """The homes of the dead machine: ada's was made by `pyhome create`, bob's by the real `fscrypt`. Nobody here has such a name."""
+    """Homes of the dead machine: ada's was made by `pyhome create`, bob's by the real `fscrypt`. Here are no such users."""
 
     recovery = ""
 
@@ -80,7 +80,7 @@ class SalvageMachine(CreateMachine):
         """Whether the kernel has the key of a home, as the names in it show."""
         return any(name in {"letter", "secret", ".profile"} for name in self.run(["ls", "-A", path]).split())
 
-    def json(self, *arguments: str, status: int = 0, said: bytes = b"") -> Any:
+    def parsed(self, *arguments: str, status: int = 0, said: bytes = b"") -> Any:  # noqa: ANN401 - JSON is anything
         """What `--json` prints on the standard output."""
         done = self.ran(PYHOME, "recover", "--json", *arguments, said=said + b"\n")
         assert done.returncode == status, done
