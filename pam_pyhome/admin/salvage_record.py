@@ -9,7 +9,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Self
 
-from pam_pyhome.errors import StorageError
+from pam_pyhome.errors import PyhomeError, StorageError
 from pam_pyhome.formats.state import emit_open, parse_open
 from pam_pyhome.kernel import files
 
@@ -40,7 +40,8 @@ class Register:
         self._fd = files.open_directory(_DIRECTORY, owners=(0,))
         self._lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
         if not files.try_lock(self._lock, exclusive=True, seconds=_LOCK_SECONDS):
-            self.__exit__()
+            os.close(self._lock)
+            os.close(self._fd)
             raise StorageError(BASE, "another pyhome is opening or closing a home there")
         self._sweep()
         return self
@@ -57,7 +58,9 @@ class Register:
                     os.rmdir(f"{BASE}/{name}")
 
     def __exit__(self, *_: object) -> None:
-        """Unlock."""
+        """Leave nothing that announces nothing, and unlock."""
+        with contextlib.suppress(OSError, PyhomeError):
+            self._sweep()
         os.close(self._lock)
         os.close(self._fd)
 

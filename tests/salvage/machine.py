@@ -71,9 +71,7 @@ class SalvageMachine(CreateMachine):
         mounts = self.run(["cat", "/proc/self/mountinfo"]).splitlines()
         found = [line for line in mounts if line.split()[4].startswith(("/run/pyhome-recover/", "/root/"))]
         base = self.path("/run/pyhome-recover")
-        if base.exists():
-            found += [path.name for path in base.iterdir() if path.name != ".open"]
-            found += [path.name for path in (base / ".open").iterdir() if path.name != "lock"]
+        found += [path.name for path in [*base.glob("*"), *base.glob(".open/*")] if path.name not in {".open", "lock"}]
         return found + [f"{path} is unlocked" for path in (ADA, BOB) if self.is_unlocked(path)]
 
     def is_unlocked(self, path: str) -> bool:
