@@ -9,6 +9,26 @@ class PyhomeError(Exception):
     exit_code = 1
 
 
+class _AboutThing(Exception):  # noqa: N818 - a part of errors, and none by itself
+    """`what` it happened to, and the `reason`."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+class _AboutPath(Exception):  # noqa: N818 - as above
+    """The `path` that it happened to, and the `reason`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class FormatError(PyhomeError):
     """Bytes that are not what they should be: `what` names the format, `reason` the defect."""
 
@@ -60,16 +80,10 @@ class WireError(PyhomeError):
     exit_code = 14
 
 
-class UnsafeFileError(PyhomeError):
+class UnsafeFileError(_AboutPath, PyhomeError):
     """A file that must not be believed: `path` and `reason` (a link, a foreign owner, too large, not regular)."""
 
     exit_code = 15
-
-    def __init__(self, path: str, reason: str) -> None:
-        """Keep the path and the reason."""
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 class HomeBusyError(PyhomeError):
@@ -93,28 +107,16 @@ class HomeBusyError(PyhomeError):
         return "is only partly locked" if self.partly_locked else "stays open"
 
 
-class StorageError(PyhomeError):
+class StorageError(_AboutThing, PyhomeError):
     """The home's storage is not there or not usable: `what` and the `reason`."""
 
     exit_code = 17
 
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
-
-class SshdError(PyhomeError):
+class SshdError(_AboutThing, PyhomeError):
     """sshd's configuration is not usable, or would not do what is needed: `what` (a file, a line, a keyword) and the `reason`."""
 
     exit_code = 18
-
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
 
 class LoginShellError(PyhomeError):
@@ -130,16 +132,10 @@ class LoginShellError(PyhomeError):
         self.detail = detail
 
 
-class SetupError(PyhomeError):
+class SetupError(_AboutThing, PyhomeError):
     """The machine cannot be made ready, or made what it was: `what` (a file, a service) and the `reason`."""
 
     exit_code = 60
-
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
 
 class OldPolicyError(PyhomeError):
@@ -281,16 +277,10 @@ class SpaceError(PyhomeError):
         self.free = free
 
 
-class CopyError(PyhomeError):
+class CopyError(_AboutThing, PyhomeError):
     """The files could not be copied: the `reason`, as the program that copies says it."""
 
     exit_code = 72
-
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
 
 class CopyDiffersError(PyhomeError):
@@ -356,16 +346,10 @@ class HomeChangesError(PyhomeError):
         self.user = user
 
 
-class NothingFoundError(PyhomeError):
+class NothingFoundError(_AboutPath, PyhomeError):
     """There is no encrypted home of another installation at `path`, or it cannot be looked at: the `reason`."""
 
     exit_code = 90
-
-    def __init__(self, path: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 class PlaceError(PyhomeError):
@@ -381,16 +365,10 @@ class PlaceError(PyhomeError):
         self.detail = detail
 
 
-class KeyFilesLostError(PyhomeError):
+class KeyFilesLostError(_AboutPath, PyhomeError):
     """Without files that are not to be found, nothing opens the home at `path`: the `reason` names them."""
 
     exit_code = 92
-
-    def __init__(self, path: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 class QrCodeError(PyhomeError):
@@ -404,13 +382,7 @@ class QrCodeError(PyhomeError):
         self.reason = reason
 
 
-class RecoveryFileError(PyhomeError):
+class RecoveryFileError(_AboutPath, PyhomeError):
     """The file that a recovery key is to be written to is not made: its `path` and the `reason`."""
 
     exit_code = 94
-
-    def __init__(self, path: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
