@@ -28,7 +28,7 @@ class _Wishes:
     """How a home is to be opened."""
 
     def __init__(self, directory: str | None, password_file: str | None, *, writable: bool) -> None:
-        self.directory = None if directory is None else os.path.abspath(directory)
+        self.directory = directory
         self.password_file = password_file
         self.writable = writable
 
@@ -53,7 +53,6 @@ def recover(
     if closing and (path is None or directory or writable or only_list or metadata or password_file):
         raise click.UsageError("--close wants a PATH, and no other option but --json")
     wishes = _Wishes(directory, password_file, writable=writable)
-    places = salvage_find.Places(metadata)
     homes: list[Home] = []
     with _reported(path or BASE, homes, as_json=as_json):
         if path is None:
@@ -61,6 +60,7 @@ def recover(
         elif closing:
             _close(path, as_json=as_json)
         else:
+            places = salvage_find.Places(metadata)
             found = salvage_find.search(path, places)
             homes += found.homes
             if only_list or len(found.homes) > 1:

@@ -47,7 +47,7 @@ class Keeper:
         """Nothing is looked at yet."""
         self._user = user
         self._qr = qr
-        self._path = None if path is None else os.path.abspath(path)
+        self._path = path
         self._written: tuple[int, int] | None = None
         self.shown = False
 
@@ -56,14 +56,15 @@ class Keeper:
         if self._qr or self._path is not None:
             code("")
         if self._path is not None:
-            self._check_file(self._path)
+            try:
+                self._path = os.path.abspath(self._path)
+                parent = os.path.realpath(os.path.dirname(self._path))
+                os.close(os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            except OSError as error:
+                raise RecoveryFileError(os.path.dirname(self._path) or ".", error.strerror or str(error)) from None
+            self._check_file(self._path, parent)
 
-    def _check_file(self, path: str) -> None:
-        parent = os.path.realpath(os.path.dirname(path))
-        try:
-            os.close(os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        except OSError as error:
-            raise RecoveryFileError(parent, error.strerror or str(error)) from None
+    def _check_file(self, path: str, parent: str) -> None:
         if os.path.lexists(path):
             raise RecoveryFileError(path, _EXISTS)
         account = accounts.look_up(self._user)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["build", "image", "machine", "tree"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, build: Build, tree: Path, image: Path) -> Iterator[SalvageMachine]:
-    """One machine for all tests of a file: making the homes takes longer than opening them."""
+    """One machine for all tests: making the homes takes longer than opening them."""
     with SalvageMachine(tmp_path_factory.mktemp("salvage"), build) as machine:
         machine.furnish(tree)
         machine.furnish_fscrypt(image=image)
