@@ -1,7 +1,8 @@
 """An eCryptfs home of another installation: its keys, and its mount, without the account that it belonged to.
 
 Nothing on such a disk is believed. Files are found by where they are and not by what others say (`Private.mnt` is not
-read), they may be anybody's, no link is followed, and a passphrase counts only if `Private.sig` has its signatures.
+read), they may be anybody's, no link is followed, and a passphrase counts only if its signatures are on record, in `Private.sig` or in
+the ciphertext.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pam_pyhome.backends.ecryptfs_unlock import derive, open_file
 from pam_pyhome.errors import FormatError, PassphraseLengthError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT
+from pam_pyhome.formats.ecryptfs_traces import HEADER_SIZE, parse_header, parse_name
 from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
 from pam_pyhome.kernel import files, keyring, mounts
 from pam_pyhome.record import Record
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 FSTYPE = "ecryptfs"
 RECOVERY_WRAP = "recovery-wrapped-passphrase"
 _WRAPS = (layout.WRAPPED, RECOVERY_WRAP, PREVIOUS)
+_MOST_LOOKED_AT = 32  # names in a directory, and directories, when signatures are looked for in the ciphertext
 _WRAP_LIMIT = LIMITS[layout.WRAPPED]
 
 
@@ -51,11 +54,11 @@ def is_home(path: str) -> bool:
 def read_key_files(path: str, copies: tuple[str, ...], others: tuple[str, ...] = ()) -> KeyFiles:
     """The key files of the home at `path`.
 
-    `copies`: directories with good copies of them; signatures are taken from there only if the home has none. `others`: where else
-    `.ecryptfsrc` may be.
+    `copies`: directories with good copies of them; signatures are taken from there only if the home has none, and from the
+    ciphertext only if there are none there either. `others`: where else `.ecryptfsrc` may be.
     """
     trouble: list[str] = []
-    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble)
+    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble) or _traces(f"{path}/{LOWER}")
     wraps = [content for place in (f"{path}/{CONFIG}", *copies) for content in _wraps(place, trouble)]
     own = [salt for place in (path, *others) for salt in _salt(place)]
     return KeyFiles(signatures, tuple(dict.fromkeys(wraps)), tuple(dict.fromkeys((*own, SALT_DEFAULT))), tuple(trouble))
@@ -83,6 +86,47 @@ def _signatures(places: tuple[str, ...], trouble: list[str]) -> tuple[Signatures
             except FormatError as error:
                 trouble.append(f"{path}: {error.reason}")
     return tuple(dict.fromkeys(found))
+
+
+def _traces(lower: str) -> tuple[Signatures, ...]:
+    """The signatures that the ciphertext has in it: those of the first names and files that have any."""
+    names: list[str] = []
+    contents: list[str] = []
+    waiting = [lower]
+    for place in waiting:
+        for name, is_file in _entries(place):
+            names += filter(None, (parse_name(os.fsencode(name)),))
+            if is_file:
+                contents += filter(None, (parse_header(_head(f"{place}/{name}")),))
+            elif len(waiting) < _MOST_LOOKED_AT:
+                waiting.append(f"{place}/{name}")
+        if contents:
+            break
+    return (layout.Signatures(contents[0], names[0] if names else None),) if contents else ()
+
+
+def _entries(place: str) -> list[tuple[str, bool]]:
+    """Names of some files, and of some directories, and whether each is a file."""
+    try:
+        directory = files.open_listable(place)
+    except OSError:
+        return []
+    try:
+        with os.scandir(directory) as entries:
+            found = [entry for entry, _ in zip(entries, range(_MOST_LOOKED_AT)) if not entry.is_symlink()]
+            return [(entry.name, not entry.is_dir(follow_symlinks=False)) for entry in found]
+    except OSError:
+        return []
+    finally:
+        os.close(directory)
+
+
+def _head(path: str) -> bytes:
+    """The beginning of a regular file, or nothing."""
+    try:
+        return files.read_head(path, HEADER_SIZE)
+    except OSError:
+        return b""
 
 
 def _wraps(place: str, trouble: list[str]) -> Iterator[bytes]:

@@ -205,6 +205,23 @@ def open_listable(path: str) -> int:
         os.close(place)
 
 
+def read_head(path: str, size: int) -> bytes:
+    """The first `size` bytes of a regular file, whoever owns it, at an absolute path in which nothing is a link.
+
+    OSError; nothing for what is no regular file.
+    """
+    parent, _, name = path.rpartition("/")
+    directory = open_canonical(os.fsencode(parent))
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)
+    finally:
+        os.close(directory)
+    try:
+        return os.read(fd, size) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
+
+
 def read_anybodys(path: str, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes, whoever owns it, at an absolute path in which nothing is a link.
 

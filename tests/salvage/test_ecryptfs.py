@@ -125,6 +125,38 @@ def test_without_the_signatures(disk: Path, tmp_path_factory: pytest.TempPathFac
                 signatures(home, MOUNT_PASSPHRASE, Places(str(backup)))
 
 
+def encrypted_name(signature: str) -> str:
+    """A name as the kernel makes it: 6 bits in each character, of a packet that begins with 0x46, a length, and the signature."""
+    alphabet = "-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    bits = "".join(f"{byte:08b}" for byte in b"\x46\x39" + bytes.fromhex(signature) + b"\x07" + bytes(49))
+    return "ECRYPTFS_FNEK_ENCRYPTED." + "".join(alphabet[int(bits[start : start + 6], 2)] for start in range(0, len(bits), 6))
+
+
+def header(signature: str) -> bytes:
+    """The beginning of a file as the kernel makes it."""
+    key = b"\x8c\x1d\x04\x07\x03\x01" + bytes(8) + b"`" + os.urandom(16)
+    return bytes(26) + key + b"\xed\x16b\x08_CONSOLE" + bytes(4) + bytes.fromhex(signature) + bytes(8200)
+
+
+@pytest.mark.parametrize("names", ["encrypted", "plain"])
+def test_the_ciphertext_names_its_keys(disk: Path, names: str) -> None:
+    """Private.sig is lost, and so is every copy of it; what is no file of the home is passed over."""
+    home = disk / "home/.ecryptfs/ada"
+    shutil.rmtree(home / ".ecryptfs")
+    below = home / ".Private" / (encrypted_name(FNEK) if names == "encrypted" else "letters")
+    below.mkdir()
+    os.mkfifo(home / ".Private/fifo")
+    (home / ".Private/empty").touch()
+    (home / ".Private/link").symlink_to("/etc/passwd")
+    assert the_home(disk).opens == ()
+    (below / (encrypted_name(FNEK) if names == "encrypted" else "letter")).write_bytes(header(FEKEK))
+    found_home = the_home(disk)
+    assert found_home.opens == ("mount passphrase or recovery key",)
+    assert signatures(found_home, MOUNT_PASSPHRASE) == (BOTH if names == "encrypted" else (FEKEK,))
+    with pytest.raises(WrongPassphraseError):
+        signatures(found_home, PASSWORD)
+
+
 def test_nothing(tmp_path: Path) -> None:
     for path, reason in ((tmp_path, "there is no encrypted home in it"), (tmp_path / "none", "there is no such directory")):
         with pytest.raises(NothingFoundError, match=reason):

@@ -76,6 +76,14 @@ def test_an_ecryptfs_home_opens_with_what_somebody_has_at_hand(vm: VM, ada: Pers
     closed(vm, ada)
 
 
+def test_without_signatures_the_ciphertext_names_its_keys(vm: VM, ada: Person, passphrase: str) -> None:
+    vm.run(f"rm -r {CONFIG}/Private.sig {OLD}/var")
+    opened(vm, passphrase)
+    closed(vm, ada)
+    opened(vm, NEW_PASSWORD)
+    closed(vm, ada)
+
+
 def test_without_the_package_for_qr_codes(vm: VM) -> None:
     assert not vm.ok("python3 -c 'import qrcode'")
     for option in ("--qr", "--recovery-file /root/page"):
