@@ -29,6 +29,17 @@ class _AboutPath(Exception):  # noqa: N818 - as above
         self.reason = reason
 
 
+class _AboutUser(Exception):  # noqa: N818 - as above
+    """The `user` whom it is about, and the `reason`; `detail` may be empty."""
+
+    def __init__(self, user: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
+        self.user = user
+        self.reason = reason
+        self.detail = detail
+
+
 class FormatError(PyhomeError):
     """Bytes that are not what they should be: `what` names the format, `reason` the defect."""
 
@@ -119,17 +130,10 @@ class SshdError(_AboutThing, PyhomeError):
     exit_code = 18
 
 
-class LoginShellError(PyhomeError):
+class LoginShellError(_AboutUser, PyhomeError):
     """A login shell that is not changed: whose, and the `reason`, a constant of `admin.login_shell`; `detail` may be empty."""
 
     exit_code = 19
-
-    def __init__(self, user: str, reason: str, detail: str = "") -> None:
-        """Keep the facts."""
-        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
-        self.user = user
-        self.reason = reason
-        self.detail = detail
 
 
 class SetupError(_AboutThing, PyhomeError):
@@ -149,17 +153,10 @@ class OldPolicyError(PyhomeError):
         self.path = path
 
 
-class CreateError(PyhomeError):
+class CreateError(_AboutUser, PyhomeError):
     """A home that is not made: whose, and the `reason`, a constant of `admin.creation_facts`; `detail` may be empty."""
 
     exit_code = 30
-
-    def __init__(self, user: str, reason: str, detail: str = "") -> None:
-        """Keep the facts."""
-        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
-        self.user = user
-        self.reason = reason
-        self.detail = detail
 
 
 class NoHomeError(PyhomeError):
@@ -296,20 +293,13 @@ class CopyDiffersError(PyhomeError):
         self.count = count
 
 
-class ConversionError(PyhomeError):
+class ConversionError(_AboutUser, PyhomeError):
     """What was asked for does not fit what was begun, or what was not: whose home, and the `reason`.
 
     The reason is a constant of `admin.conversion_facts`; `detail` may be empty.
     """
 
     exit_code = 74
-
-    def __init__(self, user: str, reason: str, detail: str = "") -> None:
-        """Keep the facts."""
-        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
-        self.user = user
-        self.reason = reason
-        self.detail = detail
 
 
 class LoginPasswordError(PyhomeError):

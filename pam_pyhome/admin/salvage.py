@@ -133,6 +133,10 @@ def _check_home(register: Register, home: Home) -> None:
     for record in register.all().values():
         if record.source == wanted:
             raise PlaceError(home.path, facts.OPEN_ELSEWHERE, os.fsdecode(record.mountpoint))
+    if home.backend == ECRYPTFS:
+        place = ecryptfs_salvage.mounted_at(home.path, parse_mountinfo(mounts.read_mountinfo()))
+        if place is not None:
+            raise PlaceError(home.path, facts.OPEN_ELSEWHERE, place)
 
 
 def _new_place(home: Home) -> str:

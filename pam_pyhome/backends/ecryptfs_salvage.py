@@ -1,8 +1,8 @@
 """An eCryptfs home of another installation: its keys, and its mount, without the account that it belonged to.
 
 Nothing on such a disk is believed. Files are found by where they are and not by what others say (`Private.mnt` is not
-read), they may be anybody's, no link is followed, and a passphrase counts only if its signatures are on record, in `Private.sig` or in
-the ciphertext.
+read), they may be anybody's, no link is followed, and a passphrase counts only if its signatures are in `Private.sig`, or in the
+ciphertext.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pam_pyhome.backends.ecryptfs_unlock import Keys
     from pam_pyhome.formats.ecryptfs_layout import Signatures
+    from pam_pyhome.formats.mountinfo import Mount
 
 FSTYPE = "ecryptfs"
 RECOVERY_WRAP = "recovery-wrapped-passphrase"
@@ -163,6 +164,23 @@ def unlock(found: KeyFiles, secrets: tuple[bytes, ...]) -> Keys:
             except (WrongPassphraseError, FormatError):
                 continue
     raise WrongPassphraseError
+
+
+def mounted_at(path: str, found: list[Mount]) -> str | None:
+    """Where the home at `path` is open already, be it by its owner's login: two mounts would not see each other's changes."""
+    try:
+        lower = os.lstat(f"{path}/{LOWER}")
+    except OSError:
+        return None
+    for mount in found:
+        if mount.fstype == FSTYPE:
+            try:
+                source = os.lstat(mount.source)
+            except OSError:
+                continue
+            if (source.st_dev, source.st_ino) == (lower.st_dev, lower.st_ino):
+                return os.fsdecode(mount.mountpoint)
+    return None
 
 
 def mount(path: str, keys: Keys, target: int, *, writable: bool) -> None:

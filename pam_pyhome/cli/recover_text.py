@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import salvage_facts, salvage_find
+from pam_pyhome.admin.salvage_record import BASE
 from pam_pyhome.cli import homes_text
 from pam_pyhome.errors import (
     FormatError,
@@ -32,7 +33,7 @@ _ADVICE = {
     salvage_facts.NOT_EMPTY: "name an empty directory with --at",
     salvage_facts.NOT_ROOTS: "name one with --at that belongs to root and that nobody else can write",
     salvage_facts.IN_USE: "close it with 'pyhome recover --close', or name another directory with --at",
-    salvage_facts.OPEN_ELSEWHERE: "look there, or close it with 'pyhome recover --close'",
+    salvage_facts.OPEN_ELSEWHERE: "look there, or close it there first",
     salvage_facts.NOT_OPEN: "'pyhome recover' alone shows what is open, and where",
     salvage_facts.COVERED: "unmount that and close the home again",
 }
@@ -105,6 +106,8 @@ def _about_files(error: PyhomeError | OSError, path: str) -> str:
     match error:
         case OldPolicyError():
             return f"{error}; 'fscrypt unlock' opens it"
+        case UnsafeFileError(path=place) if place.startswith(BASE):
+            return f"{error}; remove it, only root has anything to do there"
         case FormatError() | UnsafeFileError():
             return f"{path}: {error}; try again with a backup of the key files, and name it with --metadata"
         case StorageError():

@@ -104,7 +104,7 @@ def test_at_a_directory_of_choice(machine: SalvageMachine) -> None:
         reason = "a home is open there already; close it with 'pyhome recover --close', or name another directory with --at"
         assert line == f"pyhome recover: {at}: {reason}\n"
         line = machine.recover("--password-file", "-", BOB, said=PASSWORD, status=91)
-        assert line == f"pyhome recover: {BOB}: is open already: {at}; look there, or close it with 'pyhome recover --close'\n"
+        assert line == f"pyhome recover: {BOB}: is open already: {at}; look there, or close it there first\n"
         assert machine.parsed("--close", at) == {"version": 1, "user": "bob", "closed": True, "directory": at}
         assert machine.path(at).is_dir()
         line = machine.refuses_to("--close", at, status=91)

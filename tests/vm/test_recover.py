@@ -84,6 +84,14 @@ def test_without_signatures_the_ciphertext_names_its_keys(vm: VM, ada: Person, p
     closed(vm, ada)
 
 
+def test_a_home_that_its_owner_has_open_is_left_alone(vm: VM, ada: Person) -> None:
+    vm.run(f"pyhome unlock --password-file - {ada.name}", stdin=f"{PASSWORD}\n")
+    said = vm.run("pyhome recover --password-file - /home/.ecryptfs/ada", stdin=f"{PASSWORD}\n", check=False)
+    vm.run(f"pyhome lock {ada.name}")
+    assert said.code == 91
+    assert f"is open already: {ada.home}; look there, or close it there first" in said.err
+
+
 def test_without_the_package_for_qr_codes(vm: VM) -> None:
     assert not vm.ok("python3 -c 'import qrcode'")
     for option in ("--qr", "--recovery-file /root/page"):
