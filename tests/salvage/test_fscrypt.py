@@ -83,6 +83,20 @@ def test_nothing_in_it_makes_a_process_more_than_it_is(machine: SalvageMachine) 
     machine.close(place)
 
 
+def test_on_a_disk_that_is_read_only_itself(machine: SalvageMachine) -> None:
+    disks = (OLD, f"{OLD}/home")
+    try:
+        for disk in disks:
+            machine.run(["mount", "-o", "remount,ro", disk])
+        place = machine.opens(ADA, PASSWORD, "--writable")
+        assert machine.run(["cat", f"{place}/letter"]) == "dear\n"
+        assert b"Read-only file system" in machine.try_to(f"touch {place}/new").stderr
+        machine.close(place)
+    finally:
+        for disk in disks:
+            machine.run(["mount", "-o", "remount,rw", disk])
+
+
 def test_only_root_gets_to_where_homes_are_opened(machine: SalvageMachine) -> None:
     place = machine.opens(ADA, PASSWORD)
     uid = machine.run(["stat", "-c", "%u", ADA]).strip()

@@ -57,6 +57,13 @@ def test_at_a_terminal(machine: SalvageMachine) -> None:
         assert terminal.exitstatus == status, terminal.before
     assert b"The home of bob is open at /run/pyhome-recover/bob, read-only. " in terminal.before
     machine.close("/run/pyhome-recover/bob")
+    terminal = pexpect.spawn(command[0], command[1:], timeout=30)
+    terminal.expect_exact(b"home of bob: ")
+    terminal.sendintr()
+    terminal.expect_exact(f"{BOB}: interrupted; nothing is open, start again if that was not meant".encode())
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 130
 
 
 def test_the_command_line(machine: SalvageMachine) -> None:
