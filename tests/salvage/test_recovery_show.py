@@ -153,11 +153,11 @@ def test_a_page_whose_key_is_void_does_not_stay(machine: EncryptMachine) -> None
     assert status == 0, said
     steps = int(said.rpartition("steps=")[2])
     void = 0
-    for step in range(steps, steps - 12, -1):
+    for step in range(steps, steps - 12, -2):
         user = f"void{step}"
         status, said = run(step, user)
         page = machine.path(f"/root/void-{user}")
         assert page.exists() == (status == 0), (step, said)
         assert machine.has_account(user) == (status == 0), (step, said)
         void += "the recovery key above is void" in said
-    assert void > 2
+    assert void > 1
