@@ -63,7 +63,7 @@ def recover(
             places = salvage_find.Places(metadata)
             found = salvage_find.search(path, places)
             homes += found.homes
-            if only_list or len(found.homes) > 1:
+            if only_list or len(found.homes) > 1 or not found.complete:
                 _show(found, as_json=as_json)
             else:
                 _open(found.homes[0], places, wishes, as_json=as_json)
