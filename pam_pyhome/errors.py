@@ -9,6 +9,37 @@ class PyhomeError(Exception):
     exit_code = 1
 
 
+class _AboutThing(Exception):  # noqa: N818 - a part of errors, and none by itself
+    """`what` it happened to, and the `reason`."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+class _AboutPath(Exception):  # noqa: N818 - as above
+    """The `path` that it happened to, and the `reason`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class _AboutUser(Exception):  # noqa: N818 - as above
+    """The `user` whom it is about, and the `reason`; `detail` may be empty."""
+
+    def __init__(self, user: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
+        self.user = user
+        self.reason = reason
+        self.detail = detail
+
+
 class FormatError(PyhomeError):
     """Bytes that are not what they should be: `what` names the format, `reason` the defect."""
 
@@ -60,16 +91,10 @@ class WireError(PyhomeError):
     exit_code = 14
 
 
-class UnsafeFileError(PyhomeError):
+class UnsafeFileError(_AboutPath, PyhomeError):
     """A file that must not be believed: `path` and `reason` (a link, a foreign owner, too large, not regular)."""
 
     exit_code = 15
-
-    def __init__(self, path: str, reason: str) -> None:
-        """Keep the path and the reason."""
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 class HomeBusyError(PyhomeError):
@@ -93,53 +118,28 @@ class HomeBusyError(PyhomeError):
         return "is only partly locked" if self.partly_locked else "stays open"
 
 
-class StorageError(PyhomeError):
+class StorageError(_AboutThing, PyhomeError):
     """The home's storage is not there or not usable: `what` and the `reason`."""
 
     exit_code = 17
 
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
-
-class SshdError(PyhomeError):
+class SshdError(_AboutThing, PyhomeError):
     """sshd's configuration is not usable, or would not do what is needed: `what` (a file, a line, a keyword) and the `reason`."""
 
     exit_code = 18
 
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
-
-class LoginShellError(PyhomeError):
+class LoginShellError(_AboutUser, PyhomeError):
     """A login shell that is not changed: whose, and the `reason`, a constant of `admin.login_shell`; `detail` may be empty."""
 
     exit_code = 19
 
-    def __init__(self, user: str, reason: str, detail: str = "") -> None:
-        """Keep the facts."""
-        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
-        self.user = user
-        self.reason = reason
-        self.detail = detail
 
-
-class SetupError(PyhomeError):
+class SetupError(_AboutThing, PyhomeError):
     """The machine cannot be made ready, or made what it was: `what` (a file, a service) and the `reason`."""
 
     exit_code = 60
-
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
 
 class OldPolicyError(PyhomeError):
@@ -153,17 +153,10 @@ class OldPolicyError(PyhomeError):
         self.path = path
 
 
-class CreateError(PyhomeError):
+class CreateError(_AboutUser, PyhomeError):
     """A home that is not made: whose, and the `reason`, a constant of `admin.creation_facts`; `detail` may be empty."""
 
     exit_code = 30
-
-    def __init__(self, user: str, reason: str, detail: str = "") -> None:
-        """Keep the facts."""
-        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
-        self.user = user
-        self.reason = reason
-        self.detail = detail
 
 
 class NoHomeError(PyhomeError):
@@ -281,16 +274,10 @@ class SpaceError(PyhomeError):
         self.free = free
 
 
-class CopyError(PyhomeError):
+class CopyError(_AboutThing, PyhomeError):
     """The files could not be copied: the `reason`, as the program that copies says it."""
 
     exit_code = 72
-
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
 
 class CopyDiffersError(PyhomeError):
@@ -306,20 +293,13 @@ class CopyDiffersError(PyhomeError):
         self.count = count
 
 
-class ConversionError(PyhomeError):
+class ConversionError(_AboutUser, PyhomeError):
     """What was asked for does not fit what was begun, or what was not: whose home, and the `reason`.
 
     The reason is a constant of `admin.conversion_facts`; `detail` may be empty.
     """
 
     exit_code = 74
-
-    def __init__(self, user: str, reason: str, detail: str = "") -> None:
-        """Keep the facts."""
-        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
-        self.user = user
-        self.reason = reason
-        self.detail = detail
 
 
 class LoginPasswordError(PyhomeError):
@@ -379,13 +359,49 @@ class OtherKeyError(PyhomeError):
         self.user = user
 
 
-class RestoreError(PyhomeError):
+class RestoreError(_AboutThing, PyhomeError):
     """The copy `what` is not put back: the `reason`."""
 
     exit_code = 82
 
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
+
+class NothingFoundError(_AboutPath, PyhomeError):
+    """There is no encrypted home of another installation at `path`, or it cannot be looked at: the `reason`."""
+
+    exit_code = 90
+
+
+class PlaceError(PyhomeError):
+    """The directory at `path` is not one that a home is opened at, or was: the `reason`, a constant of `admin.salvage_facts`."""
+
+    exit_code = 91
+
+    def __init__(self, path: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{path}: {reason}{': ' if detail else ''}{detail}")
+        self.path = path
         self.reason = reason
+        self.detail = detail
+
+
+class KeyFilesLostError(_AboutPath, PyhomeError):
+    """Without files that are not to be found, nothing opens the home at `path`: the `reason` names them."""
+
+    exit_code = 92
+
+
+class QrCodeError(PyhomeError):
+    """There is no QR code of a recovery key, because of the `reason`."""
+
+    exit_code = 93
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RecoveryFileError(_AboutPath, PyhomeError):
+    """The file that a recovery key is to be written to is not made: its `path` and the `reason`."""
+
+    exit_code = 94

@@ -204,8 +204,9 @@ def _hand_over(records: Records, plan: Plan, password: bytes) -> None:
     try:
         if plan.needs_password:
             account_tools.set_password(account.name, password, records.lock)
-    except CreateError:
+    except (CreateError, OSError):
         if plan.new:
             account_tools.remove(account, records.lock)
         raise
-    records.forget(account.name)
+    with contextlib.suppress(OSError):  # all is done; the next run removes a record that stays
+        records.forget(account.name)

@@ -82,7 +82,7 @@ def attach(account: Account, opened: OpenedHome) -> OpenRecord:
         with real_user(account.uid):
             mounts.mount(lower, target, FSTYPE, mounts.MS_NOSUID | mounts.MS_NODEV, options)
     except OSError as error:
-        raise StorageError(f"mounting {lower}", _reason(error)) from error
+        raise StorageError(f"mounting {lower}", mounts.reason(error)) from error
     finally:
         os.close(target)
     record = mounted(account, opened.backend)
@@ -95,13 +95,6 @@ def signatures_of(opened: OpenedHome) -> Signatures:
     """The signatures that `Private.sig` of an opened home has."""
     names = [signature for signature, _ in opened.keys]
     return layout.Signatures(names[-1], names[0] if len(names) > 1 else None)
-
-
-def _reason(error: OSError) -> str:
-    """The kernel's reason in words that help."""
-    if error.errno == errno.ENODEV:
-        return "this kernel has no eCryptfs"
-    return error.strerror or str(error)
 
 
 def _open_target(account: Account) -> int:

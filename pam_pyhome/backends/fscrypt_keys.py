@@ -94,7 +94,7 @@ def _look_inside(account: Account) -> str:
 
 def detach(record: OpenRecord) -> None:
     """See `Backend.detach`. Gives up the user's claims; what others claim stays open for them."""
-    busy = [claim for claim in record.claims if not _remove(claim)]
+    busy = [claim for claim in record.claims if not give_up(claim)]
     if not busy:
         return
     from pam_pyhome.kernel.holders import holders_below
@@ -105,8 +105,8 @@ def detach(record: OpenRecord) -> None:
     )
 
 
-def _remove(claim: Claim) -> bool:
-    """Take one key back; False if files that it opened are in use, so that those stay open."""
+def give_up(claim: Claim) -> bool:
+    """Take one key back; False if files that it opened are in use, so that those stay open. UnsafeFileError."""
     with rights_of(claim.uid, claim.uid):
         try:
             directory = os.open(claim.mountpoint, _DIRECTORY)

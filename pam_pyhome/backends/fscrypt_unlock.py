@@ -96,7 +96,7 @@ def _try_some(account: Account, home: Home, candidates: tuple[Candidate, ...], p
         usable = candidate.live if candidate.trouble is None else MISSING
         for content in dict.fromkeys(content for content in (usable, copy) if content):
             try:
-                attempt = Attempt(candidate, content, _open(account, candidate, content, password))
+                attempt = Attempt(candidate, content, open_protector(account.uid, candidate.descriptor, content, password))
                 home_key(home, attempt)
             except WrongPassphraseError as error:
                 wrong = error
@@ -107,35 +107,33 @@ def _try_some(account: Account, home: Home, candidates: tuple[Candidate, ...], p
     raise wrong or trouble or WrongPassphraseError()
 
 
-def _open(account: Account, candidate: Candidate, content: bytes, password: bytes) -> bytes:
-    """The protector key in one file."""
-    protector = meta.parse_protector(content, candidate.descriptor)
+def open_protector(uid: int, descriptor: str, content: bytes, password: bytes) -> bytes:
+    """The protector key in one file. WrongPassphraseError; FormatError; StorageError as `wrapping_key` for `uid`."""
+    protector = meta.parse_protector(content, descriptor)
     if protector.costs is None or not password:
         raise WrongPassphraseError
-    secret = key.unwrap(
-        wrapping_key(account.uid, password, protector.salt, protector.costs), protector.wrapped, aes256_ctr
-    )
-    key.check_name(meta.PROTECTOR, key.protector_name(secret), candidate.descriptor)
+    secret = key.unwrap(wrapping_key(uid, password, protector.salt, protector.costs), protector.wrapped, aes256_ctr)
+    key.check_name(meta.PROTECTOR, key.protector_name(secret), descriptor)
     return secret
 
 
 def home_key(home: Home, attempt: Attempt) -> tuple[meta.Policy, bytes]:
     """The home's policy, or the good copy of it, whichever the protector opens, and its key. FormatError if it opens neither."""
     try:
-        return home.policy, _policy_key(home.policy, attempt)
+        return home.policy, policy_key(home.policy, attempt.candidate.descriptor, attempt.secret)
     except FormatError:
         if home.spare is None:
             raise
-        return home.spare, _policy_key(home.spare, attempt)
+        return home.spare, policy_key(home.spare, attempt.candidate.descriptor, attempt.secret)
 
 
-def _policy_key(policy: meta.Policy, attempt: Attempt) -> bytes:
+def policy_key(policy: meta.Policy, descriptor: str, protector_key: bytes) -> bytes:
     """The key of a policy. FormatError if it is not what the file is named after, or does not unwrap with the right protector."""
-    wrapped = policy.slot(attempt.candidate.descriptor)
+    wrapped = policy.slot(descriptor)
     if wrapped is None:
         raise FormatError(meta.POLICY, "is not wrapped by the protector")
     try:
-        found = key.unwrap(attempt.secret, wrapped, aes256_ctr)
+        found = key.unwrap(protector_key, wrapped, aes256_ctr)
     except WrongPassphraseError:
         raise FormatError(meta.POLICY, "the wrapped key is damaged") from None
     key.check_name(meta.POLICY, key.policy_name(found), policy.identifier)
@@ -154,7 +152,7 @@ def _keys(account: Account, home: Home, attempt: Attempt) -> list[tuple[str, byt
             policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
             if policy.slot(attempt.candidate.descriptor) is None:
                 continue
-            secret = _policy_key(policy, attempt)
+            secret = policy_key(policy, attempt.candidate.descriptor, attempt.secret)
         except FormatError:
             secret = b""
         except (OSError, UnsafeFileError):

@@ -13,12 +13,21 @@ import click
 from pam_pyhome.admin import accounts, conversion, conversion_checks
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin.conversion_record import find, is_swapped, place_of
-from pam_pyhome.cli import conversion_text, create, homes_json, homes_text, options, plans
+from pam_pyhome.cli import conversion_text, create, homes_json, homes_text, options, plans, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.cli.progress import Bars
-from pam_pyhome.errors import NoAnswerError, NoHomeError, NoUserError, PyhomeError, SshdError
+from pam_pyhome.cli.recovery_show import Keeper, show_key
+from pam_pyhome.errors import (
+    NoAnswerError,
+    NoHomeError,
+    NoUserError,
+    PyhomeError,
+    QrCodeError,
+    RecoveryFileError,
+    SshdError,
+)
 from pam_pyhome.policy.failures import failure_of
 from pam_pyhome.sshd import manage
 
@@ -41,14 +50,34 @@ RESUME = click.option("--resume", is_flag=True, help="Go on from where an earlie
 @options.PASSWORD_FILE
 @DRY_RUN
 @RESUME
+@recovery_show.QR
+@recovery_show.FILE
 @options.YES
 @options.JSON
 def encrypt(
-    user: str, backend: str | None, password_file: str | None, *, dry_run: bool, resume: bool, yes: bool, as_json: bool
-) -> None:
+    user: str, backend: str | None, password_file: str | None, recovery_file: str | None,
+    *, qr: bool, dry_run: bool, resume: bool, yes: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Encrypt a home."""
-    with _reported(user, facts.ENCRYPT, as_json=as_json):
-        _convert(_Run(user, facts.ENCRYPT, as_json), backend, password_file, dry_run=dry_run, resume=resume, yes=yes)
+    if qr and as_json:
+        raise click.UsageError("--qr is for people and --json for programs; give one of them")
+    keeper = Keeper(user, recovery_file, qr=qr)
+    with _reported(user, facts.ENCRYPT, as_json=as_json), _kept_if_valid(keeper, user):
+        keeper.check()
+        _convert(_Run(user, facts.ENCRYPT, as_json, keeper), backend, password_file, dry_run=dry_run, resume=resume, yes=yes)
+        if not dry_run:
+            keeper.remind()
+
+
+@contextlib.contextmanager
+def _kept_if_valid(keeper: Keeper, user: str) -> Iterator[None]:
+    """Remove the page with the recovery key if what it opens has been taken back."""
+    try:
+        yield
+    except BaseException:
+        if find(user) is None:
+            keeper.discard()
+        raise
 
 
 @click.command(help="Turn the encrypted home of USER into a plain one.")
@@ -84,7 +113,8 @@ def confirm(user: str, *, yes: bool, as_json: bool) -> None:
 class _Run:
     """One run of `encrypt` or `decrypt`."""
 
-    def __init__(self, user: str, direction: str, as_json: bool) -> None:  # noqa: FBT001 - handed on
+    def __init__(self, user: str, direction: str, as_json: bool, keeper: Keeper | None = None) -> None:  # noqa: FBT001 - handed on
+        self._keeper = keeper
         self.user = user
         self.direction = direction
         self.as_json = as_json
@@ -99,7 +129,9 @@ class _Run:
             plans.print_json({"user": self.user, "recovery_key": recovery})
             click.get_text_stream("stdout").flush()
         else:
-            create.show_key(self.user, recovery)
+            show_key(self.user, recovery)
+        if self._keeper is not None:
+            self._keeper.show(recovery, quiet=self.as_json)
 
     def carry_keys(self, user: str) -> None:
         """Have the user's SSH keys where sshd finds them. SshdError."""
@@ -206,6 +238,8 @@ class _Problems(Exception):  # noqa: N818 - several errors
 def _lines(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
     if isinstance(error, (NoAnswerError, NoHomeError, NoUserError)):
         return [homes_text.failed(failure_of(error), user)]
+    if isinstance(error, (QrCodeError, RecoveryFileError)):
+        return [f"{user}: {recovery_show.failed(error)}"]
     return conversion_text.failed(error, user, verb)
 
 

@@ -12,16 +12,18 @@ import click
 from pam_pyhome.admin import creation
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.fscrypt_costs import PATH as COSTS
-from pam_pyhome.cli import homes_text, options
+from pam_pyhome.cli import homes_text, options, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
 from pam_pyhome.cli.failure import CommandError, reported
-from pam_pyhome.cli.terminal import emit
+from pam_pyhome.cli.recovery_show import Keeper, show_key
 from pam_pyhome.errors import (
     CreateError,
     FormatError,
     NoAnswerError,
     PasswordUnchangedError,
+    QrCodeError,
+    RecoveryFileError,
     StorageError,
     UnsafeFileError,
 )
@@ -60,31 +62,29 @@ _ADVICE = {
     help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
 )
 @options.PASSWORD_FILE
-def create(user: str, backend: str | None, password_file: str | None) -> None:
+@recovery_show.QR
+@recovery_show.FILE
+def create(user: str, backend: str | None, password_file: str | None, recovery_file: str | None, *, qr: bool) -> None:
     """Make a home."""
     if os.geteuid() != 0:
         raise CommandError("makes homes for others; run it as root", 1)
-    shown: list[str] = []
+    keeper = Keeper(user, recovery_file, qr=qr)
 
     def show(recovery: str) -> None:
-        shown.append(recovery)
         show_key(user, recovery)
+        keeper.show(recovery)
 
-    with _reported(user, shown):
+    with _reported(user, keeper):
+        keeper.check()
         creation.check(user, backend)
         password = _password(user, password_file)
         end_properly()
         made = creation.create(user, backend, password, show)
+    keeper.remind()
     what = "account and home are" if made.new else "home is"
     earlier = " from what an earlier run had begun" if made.finished else ""
     place = f"{made.account.home} is encrypted with {made.backend}, opens at login, and is locked now"
     click.echo(one_line(f"{user}: the {what} made{earlier}; {place}"))
-
-
-def show_key(user: str, recovery: str) -> None:
-    """Print the recovery key; it must have reached whoever reads it before the home can be used."""
-    emit(f"The recovery key of {one_line(user)}. Write it down, it is shown only now.".encode())
-    emit(f"It opens the home whatever becomes of the password:\n\n    {recovery}\n".encode("ascii"))
 
 
 def _password(user: str, path: str | None) -> bytes:
@@ -106,7 +106,7 @@ def end_properly() -> None:
 
 
 @contextlib.contextmanager
-def _reported(user: str, shown: list[str]) -> Iterator[None]:
+def _reported(user: str, keeper: Keeper) -> Iterator[None]:
     """Turn what goes wrong into a CommandError; a recovery key that was shown by then opens nothing."""
     try:
         with reported(user):
@@ -114,6 +114,8 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
                 yield
             except NoAnswerError as error:
                 raise CommandError(homes_text.failed(failure_of(error), user), error.exit_code) from error
+            except (QrCodeError, RecoveryFileError) as error:
+                raise CommandError(f"{user}: {recovery_show.failed(error)}", error.exit_code) from error
             except CreateError as error:
                 detail = f" ({error.detail})" if error.detail else ""
                 raise CommandError(f"{user}: {error.reason}{detail}; {advice(error)}", error.exit_code) from error
@@ -125,7 +127,8 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
                 line = f"{user}: {error.what}: {error.reason}; nothing was changed, try again when that is repaired"
                 raise CommandError(line, error.exit_code) from error
     except CommandError as error:
-        if shown:
+        keeper.discard()
+        if keeper.shown:
             error.args = (f"{error.args[0]}; the recovery key above is void",)
         raise
 

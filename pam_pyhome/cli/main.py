@@ -16,6 +16,7 @@ from pam_pyhome.cli.doctor import doctor
 from pam_pyhome.cli.ecryptfs import ecryptfs
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.cli.homes import inspect, list_, lock, passwd, sessions, status, unlock
+from pam_pyhome.cli.recover import recover
 from pam_pyhome.cli.recovery import recovery
 from pam_pyhome.cli.setup import rollback, setup
 from pam_pyhome.cli.shell import shell
@@ -49,6 +50,7 @@ cli.add_command(unlock)
 cli.add_command(lock)
 cli.add_command(passwd)
 cli.add_command(recovery)
+cli.add_command(recover)
 cli.add_command(setup)
 cli.add_command(rollback)
 cli.add_command(doctor)

@@ -12,9 +12,9 @@ from pam_pyhome.admin import accounts, backups, homes
 from pam_pyhome.cli import homes_json, homes_text, options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, answers
-from pam_pyhome.cli.create import show_key
 from pam_pyhome.cli.failure import CommandError
 from pam_pyhome.cli.homes import answering, print_outcome
+from pam_pyhome.cli.recovery_show import show_key
 from pam_pyhome.errors import NoAnswerError, PyhomeError, RestoreError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request

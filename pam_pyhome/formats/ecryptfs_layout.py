@@ -76,8 +76,9 @@ def _salt_value(value: bytes) -> bytes:
     return bytes.fromhex(value.decode("ascii"))
 
 
-def mount_options(signatures: Signatures) -> str:
-    """The options that mount.ecryptfs_private gives to the kernel: AES-128, the user's own lower directory only."""
-    options = "ecryptfs_check_dev_ruid,ecryptfs_cipher=aes,ecryptfs_key_bytes=16,ecryptfs_unlink_sigs"
+def mount_options(signatures: Signatures, *, own: bool = True) -> str:
+    """The options that mount.ecryptfs_private gives to the kernel: AES-128, and if `own`, the user's lower directory only."""
+    options = "ecryptfs_check_dev_ruid," if own else ""
+    options += "ecryptfs_cipher=aes,ecryptfs_key_bytes=16,ecryptfs_unlink_sigs"
     options += f",ecryptfs_sig={signatures.fekek}"
     return options if signatures.fnek is None else f"{options},ecryptfs_fnek_sig={signatures.fnek}"

@@ -24,6 +24,7 @@ GROUPS = 8
 TEXT_MAX = 256
 FOREIGN_DIGITS = 32
 FSCRYPT_LETTERS = 20
+MISTYPED = "mistyped"
 
 _SYMBOLS = "0123456789abcdefghjkmnpqrstvwxyz"
 _DATA, _BITS = 4, 5
@@ -72,7 +73,7 @@ def parse_recovery(text: str) -> bytes:
     wrong = [place for place in range(GROUPS) if not _is_good(letters[place * length :][:length], place)]
     if wrong:
         groups = ", ".join(str(place + 1) for place in wrong)
-        raise FormatError(WHAT, f"mistyped in group {groups}")
+        raise FormatError(WHAT, f"{MISTYPED} in group {groups}")
     number = 0
     for place in range(GROUPS):
         for letter in letters[place * length :][:_DATA]:

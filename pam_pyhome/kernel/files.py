@@ -37,11 +37,13 @@ def read_file(
     directory: int,
     name: str,
     *,
-    owners: tuple[int, ...],
+    owners: tuple[int, ...] | None,
     limit: int,
     believe: Callable[[os.stat_result], None] | None = None,
 ) -> bytes:
     """The content of a regular file of at most `limit` bytes that belongs to one of `owners`, and that `believe` does not refuse.
+
+    Without `owners` it may be anybody's, as on a disk from another machine.
 
     FileNotFoundError if there is none; UnsafeFileError for a link, a FIFO, a device, another owner or a larger file.
     """
@@ -61,11 +63,11 @@ def read_file(
         os.close(fd)
 
 
-def _believe(status: os.stat_result, name: str, owners: tuple[int, ...], limit: int) -> None:
+def _believe(status: os.stat_result, name: str, owners: tuple[int, ...] | None, limit: int) -> None:
     """UnsafeFileError unless `status` is that of a file worth reading."""
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeFileError(name, "is no regular file")
-    if status.st_uid not in owners:
+    if owners is not None and status.st_uid not in owners:
         raise UnsafeFileError(name, f"is owned by uid {status.st_uid}")
     if status.st_size > limit:
         raise UnsafeFileError(name, f"has {status.st_size} bytes, more than {limit}")
@@ -192,3 +194,42 @@ def open_canonical(path: bytes) -> int:
             os.close(fd)
         fd = inner
     return fd
+
+
+def open_listable(path: str) -> int:
+    """Descriptor, to list what is in it, of the directory at an absolute path in which nothing is a link. OSError."""
+    place = open_canonical(os.fsencode(path))
+    try:
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
+    finally:
+        os.close(place)
+
+
+def read_head(path: str, size: int) -> bytes:
+    """The first `size` bytes of a regular file, whoever owns it, at an absolute path in which nothing is a link.
+
+    OSError; nothing for what is no regular file.
+    """
+    parent, _, name = path.rpartition("/")
+    directory = open_canonical(os.fsencode(parent))
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)
+    finally:
+        os.close(directory)
+    try:
+        return os.read(fd, size) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
+
+
+def read_anybodys(path: str, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes, whoever owns it, at an absolute path in which nothing is a link.
+
+    FileNotFoundError if there is none; UnsafeFileError for what is no such file; OSError.
+    """
+    parent, _, name = path.rpartition("/")
+    directory = open_canonical(os.fsencode(parent))
+    try:
+        return read_file(directory, name, owners=None, limit=limit)
+    finally:
+        os.close(directory)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 from pam_pyhome.kernel.libc import check, proto
 
+MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
+MS_NOEXEC = 8
 UMOUNT_NOFOLLOW = 8
 ECRYPTFS_SUPER_MAGIC = 0xF15F
 
@@ -60,6 +63,11 @@ def mount(source: str, target: int, fstype: str, flags: int, options: str) -> No
     check(
         call(os.fsencode(source), b"/proc/self/fd/%d" % target, fstype.encode(), flags, os.fsencode(options)), "mount"
     )
+
+
+def reason(error: OSError) -> str:
+    """Why eCryptfs was not mounted, in words that help."""
+    return "this kernel has no eCryptfs" if error.errno == errno.ENODEV else error.strerror or str(error)
 
 
 def umount(parent: int, name: bytes) -> None:

@@ -15,6 +15,7 @@ CHANGING = {
     "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chown", "os.chmod", "os.symlink", "os.truncate", "os.fork", "fcntl.ioctl",
     "subprocess.Popen",
 }  # fmt: skip
+CALLS = {"renameat2", "open_tree", "mount_setattr", "move_mount", "umount2"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -30,8 +31,8 @@ class Steps:
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
         """Called by the interpreter before whatever it does."""
         opens = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING and arguments[0] != os.devnull
-        exchanges = event == "ctypes.dlsym" and arguments[1] == "renameat2"
-        if not (opens or exchanges or event in CHANGING) or os.getpid() != self._pid:
+        calls = event == "ctypes.dlsym" and arguments[1] in CALLS
+        if not (opens or calls or event in CHANGING) or os.getpid() != self._pid:
             return
         self.count += 1
         if self.count != self._last:

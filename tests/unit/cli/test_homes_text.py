@@ -128,6 +128,7 @@ def test_every_error_has_words() -> None:
     facts = {errors.HomeBusyError: ("/x", ()), errors.HomeInUseError: ("ada", ()), errors.UnknownVersionError: ("x", 3)}
     for each in vars(errors).values():
         if isinstance(each, type) and issubclass(each, errors.PyhomeError):
-            arguments = facts.get(each, ("ada",) * (each.__init__.__code__.co_argcount - 1 if "__init__" in vars(each) else 1))
+            code = getattr(each.__init__, "__code__", None)
+            arguments = facts.get(each, ("ada",) * (code.co_argcount - 1 if code else 1))
             text = homes_text.failed(failure_of(each(*arguments)), "ada")
             assert "; " in text, each

@@ -1,0 +1,1 @@
+"""Homes of other installations: found, opened, closed."""
