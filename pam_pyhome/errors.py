@@ -354,3 +354,28 @@ class HomeChangesError(PyhomeError):
         """Keep whose."""
         super().__init__(f"the home of {user} changes all the time")
         self.user = user
+
+
+class UpdateError(PyhomeError):
+    """The home of `user` is not changed as was asked: the `reason`, a constant of `backends.update_facts`."""
+
+    exit_code = 50
+
+    def __init__(self, user: str, reason: str) -> None:
+        """Keep both facts."""
+        super().__init__(f"{user}: {reason}")
+        self.user = user
+        self.reason = reason
+
+
+class RemoveError(PyhomeError):
+    """What belongs to `user` is not removed: the `reason`, a constant of `admin.removal_facts`; `detail` may be empty."""
+
+    exit_code = 51
+
+    def __init__(self, user: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{user}: {reason}{': ' if detail else ''}{detail}")
+        self.user = user
+        self.reason = reason
+        self.detail = detail

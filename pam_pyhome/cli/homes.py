@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @options.JSON
 def list_(*, as_json: bool) -> None:
     """All homes."""
-    with _answering(as_json=as_json):
+    with answering(as_json=as_json):
         found = homes.everybody(AtTerminal())
         if as_json:
             click.echo(homes_json.listing(found))
@@ -47,7 +47,7 @@ def list_(*, as_json: bool) -> None:
 def status(user: str | None, *, as_json: bool) -> None:
     """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
     conversions = _conversions(user)
-    with _answering(as_json=as_json):
+    with answering(as_json=as_json):
         try:
             found = _asked(user)
         except homes.FailedError as error:
@@ -66,7 +66,7 @@ def status(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def inspect(user: str | None, *, as_json: bool) -> None:
     """A sentence, the facts, the next step."""
-    with _answering(as_json=as_json):
+    with answering(as_json=as_json):
         facts = _show(user)
         if as_json:
             click.echo(homes_json.listing([facts]))
@@ -79,7 +79,7 @@ def inspect(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def sessions(user: str | None, *, as_json: bool) -> None:
     """A table."""
-    with _answering(as_json=as_json):
+    with answering(as_json=as_json):
         found = _asked(user)
         if as_json:
             click.echo(homes_json.listing(found))
@@ -95,10 +95,10 @@ def sessions(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> None:
     """Open by hand."""
-    with _answering(as_json=as_json):
+    with answering(as_json=as_json):
         changed, facts = homes.perform(user, Request(broker.UNLOCK), answers(password_file))
         said = "" if changed else f"The home of {facts.user} was open already. "
-        _print_outcome(facts, changed=changed, as_json=as_json, said=f"{said}{homes_text.headline(facts)}")
+        print_outcome(facts, changed=changed, as_json=as_json, said=f"{said}{homes_text.headline(facts)}")
         if changed and not as_json and _is_below(os.fsdecode(facts.mountpoint)):
             click.echo("This shell is still in the directory that the home has hidden; type 'cd' to enter the home.", err=True)
 
@@ -113,11 +113,11 @@ def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> Non
 @options.JSON
 def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
     """Lock by hand."""
-    with _answering(as_json=as_json):
+    with answering(as_json=as_json):
         os.chdir("/")  # this process is not what keeps the home busy
         changed, facts = homes.perform(user, Request(broker.LOCK, force, seconds), AtTerminal())
         already = "" if changed else f"The home of {facts.user} was locked already. "
-        _print_outcome(facts, changed=changed, as_json=as_json, said=already or homes_text.headline(facts))
+        print_outcome(facts, changed=changed, as_json=as_json, said=already or homes_text.headline(facts))
 
 
 @click.command(help="Change the password of USER's home, and with it the login password if the home follows that.")
@@ -127,7 +127,7 @@ def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
 @options.JSON
 def passwd(user: str | None, password_file: str | None, *, home_only: bool, as_json: bool) -> None:
     """Change a password."""
-    with _answering(as_json=as_json):
+    with answering(as_json=as_json):
         given = answers(password_file)
         facts = _show(user)
         both = facts.follows_login and not home_only
@@ -138,7 +138,7 @@ def passwd(user: str | None, password_file: str | None, *, home_only: bool, as_j
             changed, facts = homes.perform(user, Request(broker.PASSWD), given)
         with_it = "; the login password is as it was" if facts.follows_login and not both else ""
         said = f"The home of {facts.user} opens with the new password{with_it}."
-        _print_outcome(facts, changed=changed, as_json=as_json, said=said)
+        print_outcome(facts, changed=changed, as_json=as_json, said=said)
 
 
 def _conversions(user: str | None) -> list[Record]:
@@ -158,7 +158,8 @@ def _asked(user: str | None) -> list[HomeFacts]:
     return homes.everybody(AtTerminal()) if user is None and os.geteuid() == 0 else [_show(user)]
 
 
-def _print_outcome(facts: HomeFacts, *, changed: bool, as_json: bool, said: str) -> None:
+def print_outcome(facts: HomeFacts, *, changed: bool, as_json: bool, said: str) -> None:
+    """How the home is now, as a line or as an object."""
     click.echo(homes_json.outcome(facts, changed=changed) if as_json else one_line(said.strip()))
 
 
@@ -176,7 +177,7 @@ def _is_below(mountpoint: str) -> bool:
 
 
 @contextlib.contextmanager
-def _answering(*, as_json: bool) -> Iterator[None]:
+def answering(*, as_json: bool) -> Iterator[None]:
     """Turn what goes wrong into a line on the standard error, and with `as_json` into an object on the standard output as well."""
     try:
         yield

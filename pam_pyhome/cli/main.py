@@ -19,6 +19,7 @@ from pam_pyhome.cli.homes import inspect, list_, lock, passwd, sessions, status,
 from pam_pyhome.cli.setup import rollback, setup
 from pam_pyhome.cli.shell import shell
 from pam_pyhome.cli.sshd import sshd
+from pam_pyhome.cli.update import update
 from pam_pyhome.kernel.process import protect_memory
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ cli.add_command(sessions)
 cli.add_command(unlock)
 cli.add_command(lock)
 cli.add_command(passwd)
+cli.add_command(update)
 cli.add_command(setup)
 cli.add_command(rollback)
 cli.add_command(doctor)

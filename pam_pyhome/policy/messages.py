@@ -10,6 +10,8 @@ OWN_PASSPHRASE_PROMPT = "Passphrase of the encrypted home: "
 OLD_PASSWORD_PROMPT = "Old password: "
 PRESENT_PROMPT = "Present password of the home: "
 NEW_PROMPT = "New password of the home: "
+OWN_NEW_PROMPT = "New passphrase of the home: "
+LOGIN_PROMPT = "Login password: "
 
 
 def locked(user: str) -> str:

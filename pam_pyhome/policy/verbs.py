@@ -13,6 +13,7 @@ from pam_pyhome.policy import messages, sessions
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
 from pam_pyhome.policy.handle import Handle
+from pam_pyhome.policy.updating import update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def perform(account: Account, request: Request, caller: int, talk: Talk) -> tupl
         changed = _unlock(pamh, backend, talk)
     elif request.verb == broker.LOCK:
         changed = _lock(pamh, backend, request, talk)
+    elif request.verb == broker.UPDATE:
+        changed = _update(pamh, backend, request, talk)
     else:
         changed = _change_password(pamh, backend, talk)
     return changed, describe(account)
@@ -138,11 +141,7 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     old = _checked(talk.ask(messages.PRESENT_PROMPT))
     if not old:
         raise NoAnswerError("no password was given")
-    try:
-        backend.unlock(account, old, exact=False)
-    except WrongPassphraseError:
-        _slow_down(pamh, talk)
-        raise
+    _verified(pamh, backend, talk, old)
     new = _checked(talk.ask(messages.NEW_PROMPT, new=True))
     if not new:
         raise NoAnswerError("no new password was given")
@@ -150,3 +149,21 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     backend.change_password(account, old, new)
     pamh.log_notice("the home opens with the new password")
     return True
+
+
+def _verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes) -> bytes:
+    """The answer, if it opens the home. WrongPassphraseError, after a while."""
+    try:
+        backend.unlock(pamh.account, answer, exact=False)
+    except WrongPassphraseError:
+        _slow_down(pamh, talk)
+        raise
+    return answer
+
+
+def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
+    """Change how the home is."""
+    changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: _verified(pamh, backend, talk, answer))
+    if changed:
+        pamh.log_notice("changed how the home is, as was asked")
+    return changed
