@@ -9,8 +9,9 @@ import pytest
 
 from pam_pyhome.formats import fscrypt_meta as meta
 from tests.create.machine import PASSWORD, CreateMachine
-from tests.fscrypt.homes import COSTS, CONFIG
-from tests.login.homes import answers
+from tests.fscrypt.homes import CONFIG, COSTS
+from tests.login.homes import LoginMachine, answers
+from tests.pam.harness import eventually
 from tests.verbs.command import ROOT, Ran, pyhome
 
 pytestmark = pytest.mark.root
@@ -73,7 +74,7 @@ def test_logins_honour_the_wishes_of_an_fscrypt_home(served: CreateMachine) -> N
     read = "sh=fay:cat /home/fay/secret"
     opened = ["auth 0", "setcred 0", "open 0", "written while open", "sh 0", "close 0"]
     assert served.log_in(PASSWORD, read, name="fay") == opened
-    assert not served.is_open("fay")
+    assert eventually(lambda: not served.is_open("fay"))
     assert update(served, FSCRYPT, "--no-lock-at-logout").code == 0
     assert served.log_in(PASSWORD, read, name="fay") == opened
     assert served.is_open("fay")
@@ -119,22 +120,22 @@ def test_a_passphrase_of_its_own_and_back(served: CreateMachine) -> None:
     own = b"another one"
     wrong = update(served, ECRYPTFS, "--passphrase", "own", "--password-file", "-", stdin=b"no\n" + own + b"\n")
     assert wrong.code == 13
-    assert served.opens(PASSWORD, "eve")
+    assert LoginMachine.opens(served, PASSWORD, "eve")
     ran = update(served, ECRYPTFS, "--passphrase", "own", "--password-file", "-", stdin=SECRET + own + b"\n")
     assert (ran.code, ran.err) == (0, "")
     assert "with a passphrase of its own" in ran.out
     assert (served.config("eve") / "wrapping-independent").exists()
-    assert served.opens(own, "eve")
+    assert LoginMachine.opens(served, own, "eve")
     wrong = update(served, ECRYPTFS, "--passphrase", "login", "--password-file", "-", stdin=own + b"\nwrong\n")
     assert wrong.code == 50
     assert wrong.err == (
         "pyhome update: eve: this is not the login password; nothing was changed, give the one that the user logs in with\n"
     )
-    assert served.opens(own, "eve")
+    assert LoginMachine.opens(served, own, "eve")
     ran = update(served, ECRYPTFS, "--passphrase", "login", "--password-file", "-", stdin=own + b"\n" + SECRET)
     assert ran.code == 0
     assert not (served.config("eve") / "wrapping-independent").exists()
-    assert served.opens(PASSWORD, "eve")
+    assert LoginMachine.opens(served, PASSWORD, "eve")
 
 
 def test_costs_are_those_of_the_configuration(served: CreateMachine) -> None:
@@ -210,9 +211,10 @@ def test_what_a_user_puts_in_the_place_of_a_flag_is_theirs(served: CreateMachine
     config = served.config("eve")
     config.rename(config.with_name("moved"))
     config.symlink_to("/etc")
-    ran = update(served, ROOT, "--open-at-login", "eve")
-    assert ran.code != 0
-    assert not served.path("/etc/auto-mount").exists()
+    etc = served.snapshot("/etc")
+    assert update(served, ROOT, "--no-open-at-login", "eve").code != 0
+    assert update(served, ROOT, "--no-lock-at-logout", "eve").code != 0
+    assert served.snapshot("/etc") == etc
     config.unlink()
     config.with_name("moved").rename(config)
     os.chown(config, ECRYPTFS, ECRYPTFS)
