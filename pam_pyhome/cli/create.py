@@ -12,7 +12,7 @@ import click
 from pam_pyhome.admin import creation
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.fscrypt_costs import PATH as COSTS
-from pam_pyhome.cli import homes_text, options
+from pam_pyhome.cli import homes_text, options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
 from pam_pyhome.cli.failure import CommandError, reported
@@ -47,6 +47,7 @@ _ADVICE = {
     facts.BAD_PASSWORD: "choose another one",
     facts.WRONG_PASSWORD: "give the one that the user logs in with",
     facts.OTHER_PROTECTOR: "set it to the login password with 'fscrypt metadata change-passphrase', or remove it",
+    facts.BEING_REMOVED: "give 'pyhome remove' again first, which finishes that",
     facts.UNFINISHED: "give that one, or remove the account and its home with 'userdel --remove' and start again",
     facts.TOOL_FAILED: "see what it says",
 }
@@ -60,7 +61,8 @@ _ADVICE = {
     help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
 )
 @options.PASSWORD_FILE
-def create(user: str, backend: str | None, password_file: str | None) -> None:
+@options.JSON
+def create(user: str, backend: str | None, password_file: str | None, *, as_json: bool) -> None:
     """Make a home."""
     if os.geteuid() != 0:
         raise CommandError("makes homes for others; run it as root", 1)
@@ -68,21 +70,39 @@ def create(user: str, backend: str | None, password_file: str | None) -> None:
 
     def show(recovery: str) -> None:
         shown.append(recovery)
-        show_key(user, recovery)
+        show_key(user, recovery, as_json=as_json)
 
     with _reported(user, shown):
         creation.check(user, backend)
         password = _password(user, password_file)
         end_properly()
         made = creation.create(user, backend, password, show)
+    if as_json:
+        plans.print_json(_described(made))
+        return
     what = "account and home are" if made.new else "home is"
     earlier = " from what an earlier run had begun" if made.finished else ""
     place = f"{made.account.home} is encrypted with {made.backend}, opens at login, and is locked now"
     click.echo(one_line(f"{user}: the {what} made{earlier}; {place}"))
 
 
-def show_key(user: str, recovery: str) -> None:
+def _described(made: creation.Made) -> dict[str, object]:
+    account = made.account
+    return {
+        "user": account.name,
+        "uid": account.uid,
+        "home": account.home,
+        "backend": made.backend,
+        "account_made": made.new,
+        "resumed": made.finished,
+    }
+
+
+def show_key(user: str, recovery: str, *, as_json: bool) -> None:
     """Print the recovery key; it must have reached whoever reads it before the home can be used."""
+    if as_json:
+        emit(plans.as_text({"user": user, "recovery_key": recovery}).encode())
+        return
     emit(f"The recovery key of {one_line(user)}. Write it down, it is shown only now.".encode())
     emit(f"It opens the home whatever becomes of the password:\n\n    {recovery}\n".encode("ascii"))
 
@@ -126,7 +146,9 @@ def _reported(user: str, shown: list[str]) -> Iterator[None]:
                 raise CommandError(line, error.exit_code) from error
     except CommandError as error:
         if shown:
-            error.args = (f"{error.args[0]}; the recovery key above is void",)
+            void = "the recovery key above is void"
+            error.args = (f"{error.args[0]}; {void}",)
+            error.message = f"{error.message}; {void}"
         raise
 
 

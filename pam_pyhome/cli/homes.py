@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @options.JSON
 def list_(*, as_json: bool) -> None:
     """All homes."""
-    with answering(as_json=as_json):
+    with answering():
         found = homes.everybody(AtTerminal())
         if as_json:
             click.echo(homes_json.listing(found))
@@ -47,7 +47,7 @@ def list_(*, as_json: bool) -> None:
 def status(user: str | None, *, as_json: bool) -> None:
     """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
     conversions = _conversions(user)
-    with answering(as_json=as_json):
+    with answering():
         try:
             found = _asked(user)
         except homes.FailedError as error:
@@ -66,7 +66,7 @@ def status(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def inspect(user: str | None, *, as_json: bool) -> None:
     """A sentence, the facts, the next step."""
-    with answering(as_json=as_json):
+    with answering():
         facts = _show(user)
         if as_json:
             click.echo(homes_json.listing([facts]))
@@ -79,7 +79,7 @@ def inspect(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def sessions(user: str | None, *, as_json: bool) -> None:
     """A table."""
-    with answering(as_json=as_json):
+    with answering():
         found = _asked(user)
         if as_json:
             click.echo(homes_json.listing(found))
@@ -95,7 +95,7 @@ def sessions(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> None:
     """Open by hand."""
-    with answering(as_json=as_json):
+    with answering():
         changed, facts = homes.perform(user, Request(broker.UNLOCK), answers(password_file))
         said = "" if changed else f"The home of {facts.user} was open already. "
         print_outcome(facts, changed=changed, as_json=as_json, said=f"{said}{homes_text.headline(facts)}")
@@ -113,7 +113,7 @@ def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> Non
 @options.JSON
 def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
     """Lock by hand."""
-    with answering(as_json=as_json):
+    with answering():
         os.chdir("/")  # this process is not what keeps the home busy
         changed, facts = homes.perform(user, Request(broker.LOCK, force, seconds), AtTerminal())
         already = "" if changed else f"The home of {facts.user} was locked already. "
@@ -127,7 +127,7 @@ def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
 @options.JSON
 def passwd(user: str | None, password_file: str | None, *, home_only: bool, as_json: bool) -> None:
     """Change a password."""
-    with answering(as_json=as_json):
+    with answering():
         given = answers(password_file)
         facts = _show(user)
         both = facts.follows_login and not home_only
@@ -177,8 +177,8 @@ def _is_below(mountpoint: str) -> bool:
 
 
 @contextlib.contextmanager
-def answering(*, as_json: bool) -> Iterator[None]:
-    """Turn what goes wrong into a line on the standard error, and with `as_json` into an object on the standard output as well."""
+def answering() -> Iterator[None]:
+    """Turn what goes wrong into a CommandError."""
     try:
         yield
     except homes.FailedError as error:
@@ -189,7 +189,4 @@ def answering(*, as_json: bool) -> Iterator[None]:
         raise CommandError("interrupted; start again if that was not meant", INTERRUPTED) from error
     else:
         return
-    message = homes_text.failed(failure, user)
-    if as_json:
-        click.echo(homes_json.error(failure, message))
-    raise CommandError(message, failure.code)
+    raise CommandError(homes_text.failed(failure, user), failure.code, failure)

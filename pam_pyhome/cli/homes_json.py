@@ -12,7 +12,7 @@ from pam_pyhome.admin.conversion_record import is_swapped, place_of
 from pam_pyhome.cli.options import JSON_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
@@ -37,9 +37,10 @@ def outcome(facts: HomeFacts, *, changed: bool) -> str:
     return _emit(changed=changed, home=home(facts))
 
 
-def error(failure: Failure, message: str) -> str:
-    """What went wrong."""
+def error(failure: Failure, message: str, fields: Mapping[str, object] | None = None) -> str:
+    """What went wrong, and `fields` that say more."""
     return _emit(
+        **fields or {},
         error={
             "code": failure.code,
             "kind": failure.kind,
@@ -47,7 +48,7 @@ def error(failure: Failure, message: str) -> str:
             "reason": _printable(failure.reason),
             "holders": [_printable(line) for line in failure.lines],
             "message": _printable(message),
-        }
+        },
     )
 
 

@@ -39,7 +39,7 @@ def update(user: str | None, password_file: str | None, *, as_json: bool, **want
     changes = sum(_CHOICES.get(each, 0) for each in wanted.items() if isinstance(each[1], (bool, str)))
     if not changes:
         raise click.UsageError("say what is to be changed")
-    with answering(as_json=as_json):
+    with answering():
         changed, facts = homes.perform(user, Request(broker.UPDATE, changes=changes), answers(password_file))
         said = homes_text.rules_of(facts) if changed else f"The home of {facts.user} was so already."
         print_outcome(facts, changed=changed, as_json=as_json, said=said)

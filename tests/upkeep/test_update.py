@@ -178,8 +178,10 @@ REFUSED = {
     ),
     "an own passphrase of fscrypt": (
         FSCRYPT, "--passphrase own", 50,
-        "fay: whether an fscrypt home follows the login password is decided by its protectors, which stay as they are; "
-        "nothing was changed, 'fscrypt metadata add-protector-to-policy' adds another one",
+        (
+            "fay: whether an fscrypt home follows the login password is decided by its protectors, which stay as they are; "
+            "nothing was changed, 'fscrypt metadata add-protector-to-policy' adds another one"
+        ),
     ),
     "no password": (
         FSCRYPT, "--costs", 47,
