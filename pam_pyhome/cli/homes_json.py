@@ -29,7 +29,7 @@ def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = N
 def _conversion(record: Record) -> dict[str, Any]:
     finished = is_swapped(record)
     kept = place_of(record.account)
-    return {"user": record.account.name, "direction": record.direction, "finished": finished, **_path("place", os.fsencode(kept))}
+    return {"user": record.account.name, "direction": record.direction, "finished": finished, **path("place", os.fsencode(kept))}
 
 
 def outcome(facts: HomeFacts, *, changed: bool) -> str:
@@ -61,19 +61,19 @@ def home(facts: HomeFacts) -> dict[str, Any]:
     return {
         "user": facts.user,
         "uid": facts.uid,
-        **_path("home", os.fsencode(facts.home)),
+        **path("home", os.fsencode(facts.home)),
         "backend": facts.backend,
         "state": facts.state,
         "trouble": _printable(facts.trouble),
-        **_path("mountpoint", facts.mountpoint),
-        **_path("storage", facts.storage),
+        **path("mountpoint", facts.mountpoint),
+        **path("storage", facts.storage),
         "since": _moment(facts.since),
         "held": facts.held,
         "follows_login": facts.follows_login,
         "opens_at_login": facts.opens_at_login,
         "locks_at_logout": facts.locks_at_logout,
         "slots": [
-            {**_path("name", os.fsencode(slot.name)), "kind": slot.kind, "trouble": slot.trouble, "usable": slot.usable}
+            {**path("name", os.fsencode(slot.name)), "kind": slot.kind, "trouble": slot.trouble, "usable": slot.usable}
             for slot in facts.slots
         ],
         "sessions": [_session(session) for session in facts.sessions],
@@ -91,8 +91,8 @@ def _session(session: Session) -> dict[str, Any]:
     }
 
 
-def _path(name: str, value: bytes) -> dict[str, str]:
-    """A path as text; one that is not UTF-8 also as base64."""
+def path(name: str, value: bytes) -> dict[str, str]:
+    """Bytes, as a path is, as text; what is not UTF-8 also as base64."""
     try:
         return {name: value.decode("utf-8")}
     except UnicodeDecodeError:
