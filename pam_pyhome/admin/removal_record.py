@@ -115,6 +115,15 @@ def find(user: str) -> Record | None:
         os.close(directory)
 
 
+def users() -> list[str]:
+    """Those of whom there is a record."""
+    try:
+        names = os.listdir(DIRECTORY)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if not name.startswith(".") and not name.endswith(files.STAGED_SUFFIX))
+
+
 def _parse(data: bytes) -> Record:
     try:
         value: dict[str, Any] = json.loads(data)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_pyhome.admin import homes
+from pam_pyhome.admin import homes, removal_record
 from pam_pyhome.admin.conversion import was_opened
 from pam_pyhome.admin.conversion_record import find, users
 from pam_pyhome.cli import conversion_text, homes_json, homes_text, options
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, FromFile, answers
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError, reported
-from pam_pyhome.errors import NoAnswerError, NoHomeError
+from pam_pyhome.errors import NoAnswerError, NoHomeError, NoUserError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.policy.failures import failure_of
@@ -46,19 +46,20 @@ def list_(*, as_json: bool) -> None:
 @options.JSON
 def status(user: str | None, *, as_json: bool) -> None:
     """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
-    conversions = _conversions(user)
+    conversions, removals = _conversions(user), _removals(user)
     with answering():
         try:
             found = _asked(user)
         except homes.FailedError as error:
-            if error.failure.kind != NoHomeError.__name__ or not conversions:
+            if error.failure.kind not in (NoHomeError.__name__, NoUserError.__name__) or not (conversions or removals):
                 raise
             found = []
         if as_json:
-            click.echo(homes_json.listing(found, conversions))
+            click.echo(homes_json.listing(found, conversions, removals))
             return
         _print(map(homes_text.headline, found))
         _print(conversion_text.reminder(record, opened=was_opened(record)) for record in conversions)
+        _print(f"The home of {name} is being removed: 'pyhome remove {name}' finishes that." for name in removals)
 
 
 @click.command(help="Tell everything about the home of USER, and what to do next.")
@@ -147,6 +148,14 @@ def _conversions(user: str | None) -> list[Record]:
         return []
     with reported(user or "the homes"):
         return [record for record in map(find, [user] if user is not None else users()) if record is not None]
+
+
+def _removals(user: str | None) -> list[str]:
+    """Whose homes are being removed. It is on record for root alone."""
+    if os.geteuid() != 0:
+        return []
+    with reported(user or "the homes"):
+        return [name for name in removal_record.users() if user in (None, name)]
 
 
 def _show(user: str | None) -> HomeFacts:

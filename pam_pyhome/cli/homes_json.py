@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
 
 
-def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None) -> str:
+def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = ()) -> str:
     """Any number of homes; of `status` also what is kept from before, or not finished."""
     found: dict[str, object] = {"homes": [home(facts) for facts in homes]}
     if conversions is not None:
         found["conversions"] = [_conversion(each) for each in conversions]
+        found["removals"] = list(removals)
     return _emit(**found)
 
 

@@ -77,6 +77,8 @@ def test_at_any_step(place: CreateMachine, how: str, kind: str) -> None:
         begun = place.path(f"{REMOVING}/{name}").exists()
         moved = not place.path(f"/home/{name}").exists()
         between += moved and begun
+        status_said = pyhome(place, ROOT, "status", name).out
+        assert (f"'pyhome remove {name}' finishes that" in status_said) == begun, (step, status_said)
         if not moved:
             assert is_whole(place, kind, name), f"step {step}: neither whole nor marked: {said}"
         if begun or not moved:
