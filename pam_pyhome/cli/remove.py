@@ -26,6 +26,7 @@ from pam_pyhome.errors import (
     StorageError,
 )
 from pam_pyhome.policy.failures import failure_of
+from pam_pyhome.sshd import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,7 @@ def remove(user: str, *, keep_account: bool, yes: bool, as_json: bool) -> None:
         _confirm(removal.look(user, keep_account=keep_account), yes=yes)
         end_properly()
         record = removal.remove(user, keep_account=keep_account)
+    _warn_of_keys(record)
     if as_json:
         plans.print_json(_described(record))
         return
@@ -85,6 +87,16 @@ def _confirm(outlook: Outlook, *, yes: bool) -> None:
     click.echo(f"{begun}This removes {what},{account} for good: nothing brings it back.")
     if click.prompt(f"To go on, type the name of the user ({user})", default="", show_default=False) != record.account.name:
         raise CommandError("nothing was changed", options.DECLINED)
+
+
+def _warn_of_keys(record: Record) -> None:
+    """Keys outside of the home would let their owners in to the next account of this name."""
+    user = record.account.name
+    for template in (layout.IN_DIRECTORY, layout.WITH_SUFFIX):
+        path = template.replace("%u", user)
+        if os.path.lexists(path) and look_up(user) is None:
+            line = f"note: {path} is still there, for whoever gets this name next; 'pyhome sshd apply --prune' removes it"
+            click.echo(one_line(line), err=True)
 
 
 def _done(record: Record) -> str:

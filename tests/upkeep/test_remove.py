@@ -102,6 +102,17 @@ def test_the_account_can_stay(place: CreateMachine, ada: str) -> None:
     assert not place.has_account(ada)
 
 
+def test_keys_outside_of_the_home_are_named(place: CreateMachine, ada: str) -> None:
+    place.create(ada)
+    keys = place.path(f"/etc/ssh/authorized_keys.d/{ada}")
+    keys.parent.mkdir(parents=True, exist_ok=True)
+    keys.write_text("ssh-ed25519 AAAA\n", encoding="ascii")
+    ran = pyhome(place, ROOT, "remove", "--yes", ada)
+    assert ran.code == 0
+    note = f"note: /etc/ssh/authorized_keys.d/{ada} is still there, for whoever gets this name next; "
+    assert ran.err == note + "'pyhome sshd apply --prune' removes it\n"
+
+
 def test_asked_on_a_terminal(place: CreateMachine, ada: str) -> None:
     made(place, ada)
     refused = pyhome(place, ROOT, "remove", ada)
