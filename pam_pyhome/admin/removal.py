@@ -49,6 +49,16 @@ def look(user: str, *, keep_account: bool) -> Outlook:
     return Outlook(record, goes_on=False)
 
 
+def drop_unbegun(user: str) -> None:
+    """End the record of a removal that was killed before it changed anything: whoever is asked now may say no. StorageError."""
+    if find(user) is None:
+        return
+    with Journal(user) as journal:
+        record = find(user)
+        if record is not None and not _is_moved(record):
+            journal.forget()
+
+
 def remove(user: str, *, keep_account: bool) -> Record:
     """Remove the home, and unless `keep_account` the account; what was removed.
 

@@ -61,6 +61,7 @@ def remove(user: str, *, keep_account: bool, yes: bool, as_json: bool) -> None:
         raise CommandError("removes homes of others; run it as root", 1)
     os.chdir("/")  # this process is not what keeps the home busy
     with _reported(user):
+        removal.drop_unbegun(user)
         _confirm(removal.look(user, keep_account=keep_account), yes=yes)
         end_properly()
         record = removal.remove(user, keep_account=keep_account)

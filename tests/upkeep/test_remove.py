@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +15,6 @@ from tests.login.homes import first_line
 from tests.login.test_daemon import session
 from tests.pam.harness import eventually
 from tests.verbs.command import ROOT, on_terminal, pyhome
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.root
 
@@ -390,3 +387,24 @@ def test_a_copy_that_is_not_confirmed(place: CreateMachine, ada: str) -> None:
     (directory / ada).unlink()
     assert pyhome(place, ROOT, "remove", "--yes", ada).code == 0
 
+
+
+def test_whoever_says_no_to_a_removal_that_was_killed_early_keeps_everything(place: CreateMachine, ada: str) -> None:
+    made(place, ada)
+    before = things(place)
+    script = str(Path(__file__).parents[1] / "create/killed.py")
+    marked = False
+    for step in range(8, 80):
+        place.ran("/usr/bin/python3", "-I", "-B", script, "kill", str(step), "remove", "--yes", ada)
+        marked = place.path(f"{KEPT}/removing/{ada}").exists()
+        if marked:
+            break
+    assert marked
+    assert place.path(f"/home/{ada}").is_dir()
+    with on_terminal(place, ROOT, "remove", ada) as terminal:
+        terminal.expect_exact("type the name of the user")
+        terminal.sendline("no")
+        terminal.expect_exact("nothing was changed")
+    assert not place.path(f"{KEPT}/removing/{ada}").exists()
+    assert things(place) == before
+    assert pyhome(place, ROOT, "remove", "--yes", ada).code == 0
