@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.vm import fscrypt_people, people, shell
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def removed(vm: VM, person: Person) -> None:
     assert not vm.ok(f"getent passwd {person.name}")
 
 
+@pytest.mark.one_release("bookworm")
 def test_an_fscrypt_home(vm: VM) -> None:
     person = fscrypt_people.make(vm, "pyhome", f"upkeep{next(_numbers)}")
     honours_wishes(vm, person)
@@ -69,6 +72,7 @@ def test_an_fscrypt_home(vm: VM) -> None:
     assert not vm.ok(f"test -e /.fscrypt/protectors/{protector}")
 
 
+@pytest.mark.one_release("trixie")
 def test_an_ecryptfs_home(vm: VM, ada: Person) -> None:
     honours_wishes(vm, ada)
     own = "A-passphrase-of-its-own-7"
