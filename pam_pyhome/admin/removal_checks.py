@@ -36,6 +36,7 @@ def look(user: str, *, keep_account: bool) -> Record:
     inode = _check_home(account)
     found = registry.find(account)
     if found is None and (inode or not has_leftovers(account)):
+        fscrypt_find.kernel_policy(account)  # what kept it from being looked at, if anything did
         raise NoHomeError(user)
     backend = found.name if found is not None else FSCRYPT if _kept_policies(account) else ECRYPTFS
     if found is not None and backend == ECRYPTFS:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_pyhome.formats import fscrypt_meta as meta
 from tests.create.machine import PASSWORD, CreateMachine
 from tests.login.homes import first_line
 from tests.login.test_daemon import session
@@ -175,6 +176,26 @@ def test_a_login_protector_that_opens_more_stays(place: CreateMachine, ada: str)
     for policy in place.path("/home/.fscrypt/policies").iterdir():
         if policy.stat().st_uid == uid:
             policy.unlink()
+
+
+def test_protectors_of_others_stay_whatever_a_policy_says(place: CreateMachine, ada: str) -> None:
+    """A user may write the policy of the own home: it can name the protector of somebody else, as if that opened it."""
+    uid = made(place, ada)
+    bobs = uid_of(place, "bob")
+    (victim,) = (path for path in place.path("/.fscrypt/protectors").iterdir() if path.stat().st_uid == bobs)
+    (policy,) = (path for path in place.path("/home/.fscrypt/policies").iterdir() if path.stat().st_uid == uid)
+    slots = meta.parse_policy(policy.read_bytes(), policy.name).slots
+    policy.write_bytes(meta.emit_policy(policy.name, (*slots, (victim.name, slots[0][1]))))
+    roots = place.path("/home/.fscrypt/protectors") / victim.name
+    shutil.copy(victim, roots)
+    links = sorted(path.name for path in roots.parent.iterdir() if path.stat().st_uid == bobs)
+    assert pyhome(place, ROOT, "remove", "--yes", ada).code == 0
+    assert victim.exists()
+    assert roots.exists()
+    assert sorted(path.name for path in roots.parent.iterdir() if path.stat().st_uid == bobs) == links
+    assert place.log_in(PASSWORD, "sh=bob:cat /home/bob/.profile", name="bob")[3] == "# from the skeleton"
+    assert eventually(lambda: pyhome(place, ROOT, "lock", "bob").code == 0)
+    roots.unlink()
 
 
 @pytest.mark.parametrize("opened", [True, False])
