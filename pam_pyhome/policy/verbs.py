@@ -5,8 +5,8 @@ The same for a user, on whose behalf pyhomed does it, and for root, who does it 
 
 from __future__ import annotations
 
-from pam_pyhome.backends import registry
-from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, WrongPassphraseError
+from pam_pyhome.backends import registry, update_facts
+from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, UpdateError, WrongPassphraseError
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.policy import messages, sessions
@@ -163,7 +163,13 @@ def _verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes) -> byte
 
 def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
     """Change how the home is."""
-    changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: _verified(pamh, backend, talk, answer))
+    try:
+        changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: _verified(pamh, backend, talk, answer))
+    except UpdateError as error:
+        if error.reason == update_facts.WRONG_LOGIN:
+            pamh.log_notice("a wrong login password was given")
+            talk.pause(WRONG_SECONDS)
+        raise
     if changed:
         pamh.log_notice("changed how the home is, as was asked")
     return changed
