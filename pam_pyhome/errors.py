@@ -40,16 +40,21 @@ class _AboutUser(Exception):  # noqa: N818 - as above
         self.detail = detail
 
 
-class FormatError(PyhomeError):
+class _OfUser(Exception):  # noqa: N818 - as above
+    """Says the `sentence` of the `user`, and there is no more to know."""
+
+    sentence = ""
+
+    def __init__(self, user: str) -> None:
+        """Keep whom it is about."""
+        super().__init__(self.sentence.format(user=user))
+        self.user = user
+
+
+class FormatError(_AboutThing, PyhomeError):
     """Bytes that are not what they should be: `what` names the format, `reason` the defect."""
 
     exit_code = 10
-
-    def __init__(self, what: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{what}: {reason}")
-        self.what = what
-        self.reason = reason
 
 
 class UnknownVersionError(FormatError):
@@ -159,37 +164,25 @@ class CreateError(_AboutUser, PyhomeError):
     exit_code = 30
 
 
-class NoHomeError(PyhomeError):
+class NoHomeError(_OfUser, PyhomeError):
     """The user has no encrypted home."""
 
     exit_code = 40
-
-    def __init__(self, user: str) -> None:
-        """Keep the user."""
-        super().__init__(f"{user} has no encrypted home")
-        self.user = user
+    sentence = "{user} has no encrypted home"
 
 
-class NoUserError(PyhomeError):
+class NoUserError(_OfUser, PyhomeError):
     """There is no such user, or only one of the system."""
 
     exit_code = 41
-
-    def __init__(self, user: str) -> None:
-        """Keep the name."""
-        super().__init__(f"there is no user {user}")
-        self.user = user
+    sentence = "there is no user {user}"
 
 
-class NotAllowedError(PyhomeError):
+class NotAllowedError(_OfUser, PyhomeError):
     """What was asked for is about somebody else, and only root may do that."""
 
     exit_code = 42
-
-    def __init__(self, user: str) -> None:
-        """Keep whom it is about."""
-        super().__init__(f"the home of {user} is not yours")
-        self.user = user
+    sentence = "the home of {user} is not yours"
 
 
 class DaemonError(PyhomeError):
@@ -215,15 +208,11 @@ class HomeInUseError(PyhomeError):
         self.sessions = sessions
 
 
-class HomeElsewhereError(PyhomeError):
+class HomeElsewhereError(_OfUser, PyhomeError):
     """Another process has been opening or locking the home of `user` for too long."""
 
     exit_code = 45
-
-    def __init__(self, user: str) -> None:
-        """Keep whose."""
-        super().__init__(f"another process is opening or locking the home of {user}")
-        self.user = user
+    sentence = "another process is opening or locking the home of {user}"
 
 
 class PasswordUnchangedError(PyhomeError):
@@ -302,38 +291,36 @@ class ConversionError(_AboutUser, PyhomeError):
     exit_code = 74
 
 
-class LoginPasswordError(PyhomeError):
+class LoginPasswordError(_AboutUser, PyhomeError):
     """What was given is not the login password of `user`, or the user has none: the `reason`."""
 
     exit_code = 75
 
-    def __init__(self, user: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{user}: {reason}")
-        self.user = user
-        self.reason = reason
 
-
-class NotOpenedError(PyhomeError):
+class NotOpenedError(_OfUser, PyhomeError):
     """The encrypted home of `user` has not been opened by a login yet."""
 
     exit_code = 76
-
-    def __init__(self, user: str) -> None:
-        """Keep whose."""
-        super().__init__(f"the encrypted home of {user} has not been opened yet")
-        self.user = user
+    sentence = "the encrypted home of {user} has not been opened yet"
 
 
-class HomeChangesError(PyhomeError):
+class HomeChangesError(_OfUser, PyhomeError):
     """The home of `user` was changed again and again while it was copied."""
 
     exit_code = 77
+    sentence = "the home of {user} changes all the time"
 
-    def __init__(self, user: str) -> None:
-        """Keep whose."""
-        super().__init__(f"the home of {user} changes all the time")
-        self.user = user
+
+class UpdateError(_AboutUser, PyhomeError):
+    """The home of `user` is not changed as was asked: the `reason`, a constant of `backends.update_facts`."""
+
+    exit_code = 50
+
+
+class RemoveError(_AboutUser, PyhomeError):
+    """What belongs to `user` is not removed: the `reason`, a constant of `admin.removal_facts`; `detail` may be empty."""
+
+    exit_code = 51
 
 
 class RecoveryKeyError(PyhomeError):
@@ -348,15 +335,11 @@ class RecoveryKeyError(PyhomeError):
         self.reason = reason
 
 
-class OtherKeyError(PyhomeError):
+class OtherKeyError(_OfUser, PyhomeError):
     """A recovery key that is one, but does not open the home of `user`."""
 
     exit_code = 81
-
-    def __init__(self, user: str) -> None:
-        """Keep whose home it does not open."""
-        super().__init__(f"this recovery key does not open the home of {user}")
-        self.user = user
+    sentence = "this recovery key does not open the home of {user}"
 
 
 class RestoreError(_AboutThing, PyhomeError):

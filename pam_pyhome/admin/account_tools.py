@@ -98,11 +98,11 @@ def planned(user: str) -> Account:
     above = range(max(ordinary, default=first - 1) + 1, last + 1)
     for uid in (*above, *range(first, last + 1)):
         if uid not in taken:
-            return Account(user, uid, uid, f"{_base()}/{user}")
+            return Account(user, uid, uid, f"{base()}/{user}")
     raise CreateError(user, facts.TOOL_FAILED, f"all uids from {first} to {last} are in use")
 
 
-def _base() -> str:
+def base() -> str:
     """Where useradd would make homes."""
     _, said, _ = run(["useradd", "-D"])
     bases = [line.removeprefix("HOME=") for line in said.splitlines() if line.startswith("HOME=/")]

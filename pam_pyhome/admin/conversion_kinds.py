@@ -159,7 +159,8 @@ class Fscrypt:
         for step in reversed(record.steps):
             fscrypt_create.take_back(step)
         if record.policy:
-            fscrypt_remove.remove(record.account, *record.policy)
+            mount, identifier = record.policy
+            fscrypt_remove.remove(record.account, mount, identifier)
 
     def was_opened(self, account: Account) -> bool:
         """A good copy of its policy is kept."""

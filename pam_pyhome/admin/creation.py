@@ -13,7 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs
+from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs, removal_record
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.accounts import look_up, uid_min
 from pam_pyhome.admin.creation_choice import FSCRYPT, choose
@@ -78,6 +78,8 @@ def create(user: str, backend: str | None, password: bytes, show: Callable[[str]
 def _plan(user: str, backend: str | None) -> Plan:
     """What is to be made. CreateError if nothing can be."""
     known = look_up(user)
+    if removal_record.find(user) is not None:
+        raise CreateError(user, facts.BEING_REMOVED)
     if known is None:
         account, needs = account_tools.planned(user), True
     else:

@@ -7,7 +7,8 @@ import subprocess
 import syslog
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin import accounts, remote
+from pam_pyhome.admin import accounts, fscrypt_costs, remote
+from pam_pyhome.backends import registry
 from pam_pyhome.errors import NoHomeError, NotAllowedError, NoUserError, PasswordUnchangedError, PyhomeError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
@@ -64,7 +65,16 @@ def _perform(account: Account, request: Request, talk: Talk) -> Outcome:
     if account.uid < accounts.uid_min():
         raise NoHomeError(account.name)
     be_root()
+    if request.changes & broker.RENEW_COSTS:
+        _measure(account)
     return verbs.perform(account, request, os.getpid(), talk)
+
+
+def _measure(account: Account) -> None:
+    """Have it said what the passwords of fscrypt homes cost, if that was never measured here."""
+    found = registry.find(account)
+    if found is not None and found.name == "fscrypt":
+        fscrypt_costs.costs()
 
 
 def be_root() -> None:

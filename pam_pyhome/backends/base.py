@@ -102,3 +102,16 @@ class Backend(Protocol):
 
     def describe(self, account: Account) -> Description:
         """What there is to know about the home. Key files that are missing or damaged are described as such."""
+
+    def set_wishes(self, account: Account, *, open_at_login: bool, lock_at_logout: bool) -> None:
+        """Note what the owner wishes, for the phases of a login to honour."""
+
+    def set_own_passphrase(self, account: Account, *, own: bool, secrets: Callable[[], tuple[bytes, bytes]]) -> None:
+        """Have the home opened by a passphrase of its `own`, or by the login password.
+
+        `secrets` gives the present and the new one, if they are needed. UpdateError if that cannot be; killed in the middle, the
+        home counts as one with a passphrase of its own, which is one of the two.
+        """
+
+    def renew_costs(self, account: Account, password: Callable[[], bytes]) -> bool:
+        """Wrap what `password` opens anew, at the costs of new passwords; False if it has them. UpdateError if that cannot be."""

@@ -5,9 +5,9 @@ What derives keys is imported only where keys are derived: a phase that mounts o
 
 from __future__ import annotations
 
-from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept, update_facts
 from pam_pyhome.backends.base import Wishes
-from pam_pyhome.errors import FormatError, UnsafeFileError
+from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError, UpdateError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_wrapped import MAX_SIZE, parse_wrapped
 
@@ -156,3 +156,25 @@ class EcryptfsBackend:
         from pam_pyhome.backends import ecryptfs_facts
 
         return ecryptfs_facts.describe(account)
+
+    def set_wishes(self, account: Account, *, open_at_login: bool, lock_at_logout: bool) -> None:
+        """The flag files. Where the whole directory has been deleted, it is made again."""
+        ecryptfs_store.recreate_config(account)
+        ecryptfs_store.set_flag(account, layout.AUTO_MOUNT, there=open_at_login)
+        ecryptfs_store.set_flag(account, layout.AUTO_UMOUNT, there=lock_at_logout)
+
+    def set_own_passphrase(self, account: Account, *, own: bool, secrets: Callable[[], tuple[bytes, bytes]]) -> None:
+        """Another flag file, which is there while the key file is changed."""
+        old, new = secrets()
+        self.reserve(account, old)
+        ecryptfs_store.set_flag(account, layout.WRAPPING_INDEPENDENT, there=True)
+        try:
+            self.change_password(account, old, new)
+        except (OSError, PyhomeError):
+            ecryptfs_store.set_flag(account, layout.WRAPPING_INDEPENDENT, there=not own)
+            raise
+        ecryptfs_store.set_flag(account, layout.WRAPPING_INDEPENDENT, there=own)
+
+    def renew_costs(self, account: Account, password: Callable[[], bytes]) -> bool:
+        """The key file knows no costs."""
+        raise UpdateError(account.name, update_facts.NO_COSTS)

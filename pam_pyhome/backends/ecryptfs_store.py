@@ -104,6 +104,23 @@ def has(account: Account, name: str) -> bool:
             os.close(directory)
 
 
+def set_flag(account: Account, name: str, *, there: bool) -> None:
+    """Make the flag file `name`, or remove it, whatever it is; nothing if it is so already. OSError."""
+    with rights_of(account.uid, account.gid):
+        directory = _open_config(account)
+        try:
+            if files.exists(directory, name) == there:
+                return
+            if there:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                os.close(os.open(name, flags, 0o600, dir_fd=directory))
+            else:
+                os.unlink(name, dir_fd=directory)
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
 def read_rc(account: Account) -> bytes | None:
     """`~/.ecryptfsrc`, or None if there is none that can be believed."""
     with rights_of(account.uid, account.gid):

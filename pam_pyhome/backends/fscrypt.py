@@ -6,8 +6,9 @@ to the kernel, and a phase that locks starts sooner without the rest.
 
 from __future__ import annotations
 
+from pam_pyhome.backends import update_facts
 from pam_pyhome.backends.base import Wishes
-from pam_pyhome.errors import PyhomeError
+from pam_pyhome.errors import PyhomeError, UpdateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,16 +37,17 @@ class FscryptBackend:
             return False
 
     def wishes(self, account: Account) -> Wishes:
-        """Always opened and locked; the passphrase is the home's own where no login protector is in its policy."""
-        from pam_pyhome.backends import fscrypt_find
+        """As we keep it, if it was ever said; the passphrase is the home's own where no login protector is in its policy."""
+        from pam_pyhome.backends import fscrypt_find, fscrypt_wishes
 
         try:
             home = fscrypt_find.find_home(account)
         except PyhomeError:
             home = None
+        opens, locks = fscrypt_wishes.read(account)
         return Wishes(
-            open_at_login=True,
-            lock_at_logout=True,
+            open_at_login=opens,
+            lock_at_logout=locks,
             own_passphrase=home is not None and not home.follows_login,
         )
 
@@ -115,3 +117,19 @@ class FscryptBackend:
         from pam_pyhome.backends import fscrypt_facts
 
         return fscrypt_facts.describe(account)
+
+    def set_wishes(self, account: Account, *, open_at_login: bool, lock_at_logout: bool) -> None:
+        """A file of root's: the tools of fscrypt know of no wishes."""
+        from pam_pyhome.backends import fscrypt_wishes
+
+        fscrypt_wishes.keep(account, open_at_login=open_at_login, lock_at_logout=lock_at_logout)
+
+    def set_own_passphrase(self, account: Account, *, own: bool, secrets: Callable[[], tuple[bytes, bytes]]) -> None:
+        """That is what the protectors of the policy say."""
+        raise UpdateError(account.name, update_facts.NO_OWN_PASSPHRASE)
+
+    def renew_costs(self, account: Account, password: Callable[[], bytes]) -> bool:
+        """Wrap the login protector at the costs of /etc/fscrypt.conf."""
+        from pam_pyhome.backends import fscrypt_change
+
+        return fscrypt_change.renew_costs(account, password)

@@ -1,16 +1,27 @@
-"""Another password for an fscrypt home: its login protector, wrapped anew."""
+"""Another password for an fscrypt home, or the same one at other costs: its login protector, wrapped anew."""
 
 from __future__ import annotations
 
-from pam_pyhome.backends import fscrypt_renew, kept
+import os
+
+from pam_pyhome.backends import fscrypt_renew, kept, update_facts
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends.fscrypt_find import MISSING, PREVIOUS, protector_copy, read_kept
+from pam_pyhome.backends.fscrypt_find import MISSING, PREVIOUS, find_home, protector_copy, read_kept
 from pam_pyhome.backends.fscrypt_keep import login_home, replace
 from pam_pyhome.backends.fscrypt_unlock import Attempt, protector_for, try_all
+from pam_pyhome.errors import UpdateError
+from pam_pyhome.formats import fscrypt_meta as meta
+from pam_pyhome.formats.fscrypt_conf import MAX_SIZE, parse_costs
+from pam_pyhome.kernel import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pam_pyhome.backends.base import Account
+
+
+_ETC, _CONF_NAME = "/etc", "fscrypt.conf"
 
 
 def reserve(account: Account, old: bytes) -> None:
@@ -45,3 +56,31 @@ def change_password(account: Account, old: bytes, new: bytes) -> int:
     _keep_good(account, attempt)
     replace(account, attempt.candidate, content)
     return 0
+
+
+def renew_costs(account: Account, ask: Callable[[], bytes]) -> bool:
+    """See `Backend.renew_costs`. What the password opened before is kept as the good copy until the next login."""
+    home = find_home(account)
+    if home is not None and not home.follows_login:
+        raise UpdateError(account.name, update_facts.NOT_FOLLOWING)
+    costs = _read_costs(account)
+    password = ask()
+    attempt = try_all(account, login_home(account), password, exact=True)
+    if meta.parse_protector(attempt.content, attempt.candidate.descriptor).costs == costs:
+        return False
+    content = protector_for(account, attempt, password, costs)
+    meta.parse_protector(content, attempt.candidate.descriptor)
+    _keep_good(account, attempt)
+    replace(account, attempt.candidate, content)
+    return True
+
+
+def _read_costs(account: Account) -> meta.Costs:
+    """What new passwords cost. FormatError or UnsafeFileError for a file that cannot be made sense of."""
+    directory = files.open_directory(_ETC, owners=(0,))
+    try:
+        return parse_costs(files.read_file(directory, _CONF_NAME, owners=(0,), limit=MAX_SIZE))
+    except FileNotFoundError:
+        raise UpdateError(account.name, update_facts.NO_CONF) from None
+    finally:
+        os.close(directory)

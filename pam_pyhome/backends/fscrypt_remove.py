@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_create import KEY, take_back
+from pam_pyhome.backends.fscrypt_find import policy_copy, read_kept
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
 
@@ -12,32 +15,65 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 
-def remove(account: Account, mount: str, identifier: str) -> None:
-    """Remove the metadata of a policy, and the account's claim on its key. Nothing that is gone already is missed. OSError."""
+def remove(account: Account, mount: str, identifier: str, protectors: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Remove the metadata of a policy, and the account's claim on its key. Nothing that is gone already is missed. OSError.
+
+    With it go its protectors, and those that are given, unless they open something else; those are returned. Who may write the
+    policy can name any protectors in it, so those that are not the account's own stay.
+    """
     take_back((KEY, str(account.uid), str(account.gid), mount, identifier))
-    try:
-        policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
-        descriptors = [descriptor for descriptor, _ in policy.slots]
-    except (FileNotFoundError, UnsafeFileError, FormatError):
-        descriptors = []
-    in_use = _in_use(account, identifier)
+    descriptors = {*protectors_of(account, mount, identifier), *protectors}
+    in_use = descriptors & _in_use(account, identifier)
     # The policy last: as long as it is there, a run that comes after a kill finds the rest.
-    for descriptor in descriptors:
-        if descriptor not in in_use:
-            for place in dict.fromkeys((store.ROOT, mount)):
+    is_roots = _owner(mount, store.POLICIES, identifier) == 0
+    for descriptor in sorted(descriptors - in_use):
+        for place in dict.fromkeys((store.ROOT, mount)):
+            if _is_own(account, place, descriptor, is_roots=is_roots):
                 store.unlink(place, store.PROTECTORS, descriptor)
+        if _owner(mount, store.PROTECTORS, f"{descriptor}.link") in ((account.uid, 0) if is_roots else (account.uid,)):
             store.unlink(mount, store.PROTECTORS, f"{descriptor}.link")
     store.unlink(mount, store.POLICIES, identifier)
+    return tuple(sorted(in_use))
+
+
+def _is_own(account: Account, mount: str, descriptor: str, *, is_roots: bool) -> bool:
+    """Whether a protector is the account's: its file is, or it is for the login password; or root has made it and the policy."""
+    owner = _owner(mount, store.PROTECTORS, descriptor)
+    if owner != 0:
+        return owner == account.uid
+    try:
+        protector = meta.parse_protector(store.read(account, mount, store.PROTECTORS, descriptor), descriptor)
+    except (OSError, UnsafeFileError, FormatError):
+        return False
+    return protector.uid == account.uid if protector.source == meta.LOGIN else is_roots
+
+
+def _owner(mount: str, kind: str, name: str) -> int | None:
+    """Whose a metadata file is; None if there is none."""
+    try:
+        directory = store.open_metadata(mount, kind, (0,))
+    except FileNotFoundError:
+        return None
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(directory)
+
+
+def protectors_of(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
+    """The protectors of a policy, as its file says or else the good copy of that; none if there is neither."""
+    try:
+        policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
+    except (OSError, UnsafeFileError, FormatError):
+        try:
+            policy = meta.parse_policy(read_kept(account, policy_copy(identifier)) or b"", identifier)
+        except (OSError, UnsafeFileError, FormatError):
+            return ()
+    return tuple(descriptor for descriptor, _ in policy.slots)
 
 
 def _in_use(account: Account, identifier: str) -> set[str]:
     """The protectors of all other policies."""
-    found: set[str] = set()
-    for mount, name in store.policies(account):
-        if name != identifier:
-            try:
-                policy = meta.parse_policy(store.read(account, mount, store.POLICIES, name), name)
-            except (OSError, UnsafeFileError, FormatError):
-                continue
-            found.update(descriptor for descriptor, _ in policy.slots)
-    return found
+    return {found for mount, name in store.policies(account) if name != identifier for found in protectors_of(account, mount, name)}

@@ -192,11 +192,12 @@ def _prepare(account: Account, home: Home, attempt: Attempt, rewrap: bytes | Non
     return None if attempt.content == attempt.candidate.live else Rewrite(attempt.candidate.live, attempt.content)
 
 
-def protector_for(account: Account, attempt: Attempt, password: bytes) -> bytes:
-    """The same protector for another password, under a new salt and a new IV, at the same costs."""
+def protector_for(account: Account, attempt: Attempt, password: bytes, costs: meta.Costs | None = None) -> bytes:
+    """The same protector for another password, under a new salt and a new IV, at the same costs or at others."""
     protector = meta.parse_protector(attempt.content, attempt.candidate.descriptor)
     if protector.costs is None or not password:
         raise WrongPassphraseError
     salt = os.urandom(meta.SALT_SIZE)
-    wrapping = wrapping_key(account.uid, password, salt, protector.costs)
-    return meta.rewrapped(protector, salt, key.wrap(wrapping, attempt.secret, os.urandom(meta.IV_SIZE), aes256_ctr))
+    wrapping = wrapping_key(account.uid, password, salt, costs or protector.costs)
+    wrapped = key.wrap(wrapping, attempt.secret, os.urandom(meta.IV_SIZE), aes256_ctr)
+    return meta.rewrapped(protector, salt, wrapped, costs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import click
 from pam_pyhome.admin import accounts, conversion, conversion_checks
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin.conversion_record import find, is_swapped, place_of
-from pam_pyhome.cli import conversion_text, create, homes_json, homes_text, options, plans, recovery_show
+from pam_pyhome.cli import conversion_text, create, homes_text, options, plans, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
@@ -59,10 +58,9 @@ def encrypt(
     *, qr: bool, dry_run: bool, resume: bool, yes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Encrypt a home."""
-    if qr and as_json:
-        raise click.UsageError("--qr is for people and --json for programs; give one of them")
+    recovery_show.check_options(qr=qr, as_json=as_json)
     keeper = Keeper(user, recovery_file, qr=qr)
-    with _reported(user, facts.ENCRYPT, as_json=as_json), _kept_if_valid(keeper, user):
+    with _reported(user, facts.ENCRYPT), _kept_if_valid(keeper, user):
         keeper.check()
         _convert(_Run(user, facts.ENCRYPT, as_json, keeper), backend, password_file, dry_run=dry_run, resume=resume, yes=yes)
         if not dry_run:
@@ -89,7 +87,7 @@ def _kept_if_valid(keeper: Keeper, user: str) -> Iterator[None]:
 @options.JSON
 def decrypt(user: str, password_file: str | None, *, dry_run: bool, resume: bool, yes: bool, as_json: bool) -> None:
     """Decrypt a home."""
-    with _reported(user, facts.DECRYPT, as_json=as_json):
+    with _reported(user, facts.DECRYPT):
         _convert(_Run(user, facts.DECRYPT, as_json), None, password_file, dry_run=dry_run, resume=resume, yes=yes)
 
 
@@ -99,7 +97,7 @@ def decrypt(user: str, password_file: str | None, *, dry_run: bool, resume: bool
 @options.JSON
 def confirm(user: str, *, yes: bool, as_json: bool) -> None:
     """Remove the other copy."""
-    with _reported(user, "confirm", as_json=as_json):
+    with _reported(user, "confirm"):
         accounts.find(user)
         record = conversion.confirmable(user, find(user))
         options.confirm(f"Remove the copy of the home of {one_line(user)} in {place_of(record.account)}?", yes=yes)
@@ -125,11 +123,7 @@ class _Run:
 
     def show(self, recovery: str) -> None:
         """Print the recovery key; it must have reached whoever reads it before the home can be used."""
-        if self.as_json:
-            plans.print_json({"user": self.user, "recovery_key": recovery})
-            click.get_text_stream("stdout").flush()
-        else:
-            show_key(self.user, recovery)
+        show_key(self.user, recovery, as_json=self.as_json)
         if self._keeper is not None:
             self._keeper.show(recovery, quiet=self.as_json)
 
@@ -147,10 +141,10 @@ def _convert(run: _Run, backend: str | None, path: str | None, *, dry_run: bool,
         return
     outlook = conversion_checks.look(run.user, run.direction, backend, resume=resume)
     seconds = conversion_checks.estimate(outlook)
-    if dry_run:
+    if dry_run and not (run.as_json and outlook.problems):
         _print_outlook(run, outlook, seconds)
     if outlook.problems:
-        raise _Problems(outlook.problems)
+        raise _Problems(outlook.problems, _planned(outlook, seconds) if dry_run else {})
     if dry_run:
         return
     question = f"{run.direction.capitalize()} the home of {one_line(run.user)}?"
@@ -184,10 +178,14 @@ def _give_up(run: _Run, *, yes: bool) -> bool:
 
 def _print_outlook(run: _Run, outlook: Outlook, seconds: float) -> None:
     if run.as_json:
-        plans.print_json(_described(outlook, seconds) | {"dry_run": True, "kept": None})
+        plans.print_json(_planned(outlook, seconds))
         return
     for line in conversion_text.outlook(outlook, seconds):
         run.say(line)
+
+
+def _planned(outlook: Outlook, seconds: float) -> dict[str, object]:
+    return _described(outlook, seconds) | {"dry_run": True, "kept": None}
 
 
 def _described(outlook: Outlook, seconds: float) -> dict[str, object]:
@@ -230,9 +228,10 @@ def _password(user: str, direction: str, path: str | None) -> bytes:
 class _Problems(Exception):  # noqa: N818 - several errors
     """Several things are in the way at once."""
 
-    def __init__(self, problems: tuple[PyhomeError, ...]) -> None:
+    def __init__(self, problems: tuple[PyhomeError, ...], fields: dict[str, object]) -> None:
         super().__init__()
         self.problems = problems
+        self.fields = fields
 
 
 def _lines(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
@@ -244,25 +243,24 @@ def _lines(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _reported(user: str, verb: str, *, as_json: bool) -> Iterator[None]:
-    """Turn what goes wrong into lines on the standard error, and with `as_json` into an object on the standard output as well."""
+def _reported(user: str, verb: str) -> Iterator[None]:
+    """Turn what goes wrong into lines on the standard error, and one CommandError."""
     if os.geteuid() != 0:
         raise CommandError("copies files of others; run it as root", 1)
     try:
         yield
     except _Problems as several:
         errors: tuple[PyhomeError | OSError, ...] = several.problems
+        fields = several.fields
     except (PyhomeError, OSError) as error:
         errors = (error,)
+        fields = {}
     except KeyboardInterrupt as error:
         raise CommandError(conversion_text.interrupted(find(user), user), INTERRUPTED) from error
     else:
         return
     lines = [line for error in errors for line in _lines(error, user, verb)]
     failure = failure_of(errors[0])
-    if as_json:
-        click.echo(json.dumps(json.loads(homes_json.error(failure, lines[0])) | {"problems": lines}, indent=2))
-    failures = [CommandError(line, failure.code) for line in lines]
-    for each in failures[:-1]:
-        click.echo(str(each), err=True)
-    raise failures[-1]
+    for line in lines[:-1]:
+        click.echo(str(CommandError(line, failure.code)), err=True)
+    raise CommandError(lines[-1], failure.code, failure, {**fields, "problems": lines})

@@ -12,7 +12,7 @@ import click
 from pam_pyhome.admin import creation
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.fscrypt_costs import PATH as COSTS
-from pam_pyhome.cli import homes_text, options, recovery_show
+from pam_pyhome.cli import homes_text, options, plans, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
 from pam_pyhome.cli.failure import CommandError, reported
@@ -49,6 +49,7 @@ _ADVICE = {
     facts.BAD_PASSWORD: "choose another one",
     facts.WRONG_PASSWORD: "give the one that the user logs in with",
     facts.OTHER_PROTECTOR: "set it to the login password with 'fscrypt metadata change-passphrase', or remove it",
+    facts.BEING_REMOVED: "give 'pyhome remove' again first, which finishes that",
     facts.UNFINISHED: "give that one, or remove the account and its home with 'userdel --remove' and start again",
     facts.TOOL_FAILED: "see what it says",
 }
@@ -64,15 +65,19 @@ _ADVICE = {
 @options.PASSWORD_FILE
 @recovery_show.QR
 @recovery_show.FILE
-def create(user: str, backend: str | None, password_file: str | None, recovery_file: str | None, *, qr: bool) -> None:
+@options.JSON
+def create(
+    user: str, backend: str | None, password_file: str | None, recovery_file: str | None, *, qr: bool, as_json: bool
+) -> None:
     """Make a home."""
     if os.geteuid() != 0:
         raise CommandError("makes homes for others; run it as root", 1)
+    recovery_show.check_options(qr=qr, as_json=as_json)
     keeper = Keeper(user, recovery_file, qr=qr)
 
     def show(recovery: str) -> None:
-        show_key(user, recovery)
-        keeper.show(recovery)
+        show_key(user, recovery, as_json=as_json)
+        keeper.show(recovery, quiet=as_json)
 
     with _reported(user, keeper):
         keeper.check()
@@ -81,10 +86,25 @@ def create(user: str, backend: str | None, password_file: str | None, recovery_f
         end_properly()
         made = creation.create(user, backend, password, show)
     keeper.remind()
+    if as_json:
+        plans.print_json(_described(made))
+        return
     what = "account and home are" if made.new else "home is"
     earlier = " from what an earlier run had begun" if made.finished else ""
     place = f"{made.account.home} is encrypted with {made.backend}, opens at login, and is locked now"
     click.echo(one_line(f"{user}: the {what} made{earlier}; {place}"))
+
+
+def _described(made: creation.Made) -> dict[str, object]:
+    account = made.account
+    return {
+        "user": account.name,
+        "uid": account.uid,
+        "home": account.home,
+        "backend": made.backend,
+        "account_made": made.new,
+        "resumed": made.finished,
+    }
 
 
 def _password(user: str, path: str | None) -> bytes:
@@ -129,7 +149,9 @@ def _reported(user: str, keeper: Keeper) -> Iterator[None]:
     except CommandError as error:
         keeper.discard()
         if keeper.shown:
-            error.args = (f"{error.args[0]}; the recovery key above is void",)
+            void = "the recovery key above is void"
+            error.args = (f"{error.args[0]}; {void}",)
+            error.message = f"{error.message}; {void}"
         raise
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from pam_pyhome.admin import ecryptfs_tools as tools
+from pam_pyhome.cli import homes_json, options, plans
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.cli.terminal import Secrets, emit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STDIN = "-"
 KEYRING = "user keyring"
@@ -26,29 +31,33 @@ def ecryptfs(context: click.Context) -> None:
 
 @ecryptfs.command(context_settings=_RAW, options_metavar="", help="Print the mount passphrase that FILE holds.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[FILE] [- | PASSPHRASE]")
-def unwrap(arguments: tuple[str, ...]) -> None:
+@options.JSON
+def unwrap(arguments: tuple[str, ...], *, as_json: bool) -> None:
     """Print the mount passphrase."""
     path, (password,) = _file_and_secrets(arguments, ("Passphrase",), default=True)
     with reported(path):
         passphrase = tools.unwrap(path, password)
-    _print(passphrase)
+    _print(passphrase, {**homes_json.path("passphrase", passphrase)} if as_json else None)
 
 
 @ecryptfs.command(
     context_settings=_RAW, options_metavar="", help="Write FILE: a mount passphrase, wrapped with another."
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILE [- | PASSPHRASE WRAPPING]")
-def wrap(arguments: tuple[str, ...]) -> None:
+@options.JSON
+def wrap(arguments: tuple[str, ...], *, as_json: bool) -> None:
     """Write a wrapped-passphrase file."""
     prompts = ("Passphrase to wrap", "Wrapping passphrase")
     path, (passphrase, password) = _file_and_secrets(arguments, prompts)
     with reported(path):
         tools.wrap(path, passphrase, password)
+    _print_written(path, as_json=as_json)
 
 
 @ecryptfs.command(context_settings=_RAW, options_metavar="", help="Change the passphrase that opens FILE.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILE [- | OLD NEW]")
-def rewrap(arguments: tuple[str, ...]) -> None:
+@options.JSON
+def rewrap(arguments: tuple[str, ...], *, as_json: bool) -> None:
     """Change the wrapping passphrase; the file as it was stays as FILE.old."""
     again = "New wrapping passphrase (again)"
     path, (old, new, *repeated) = _file_and_secrets(
@@ -58,34 +67,36 @@ def rewrap(arguments: tuple[str, ...]) -> None:
         raise CommandError(f"{path}: the new wrapping passphrases do not match; nothing was changed, start again", 1)
     with reported(path):
         tools.rewrap(path, old, new)
+    _print_written(path, as_json=as_json)
 
 
 @ecryptfs.command("add-passphrase", help="Add the key of a mount passphrase to the user keyring.")
 @click.option("--fnek", is_flag=True, help="Add the key for file names, too.")
 @click.argument("source", required=False, metavar="[-]")
-def add_passphrase(fnek: bool, source: str | None) -> None:  # noqa: FBT001 - click passes a flag like this
+@options.JSON
+def add_passphrase(fnek: bool, source: str | None, *, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag like this
     """Add one key or both."""
     if source not in {None, STDIN}:
         raise click.UsageError("passphrases are not taken from the command line")
     with reported(KEYRING):
         passphrase = Secrets(ask=source is None).next("Passphrase")
         signatures = tools.add(passphrase, filenames=fnek)
-    for signature in signatures:
-        _print_inserted(signature)
+    _print_inserted(signatures, as_json=as_json)
 
 
 @ecryptfs.command(
     context_settings=_RAW, options_metavar="", help="Add both keys of what FILE holds to the user keyring."
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[FILE] [- | PASSPHRASE]")
-def insert(arguments: tuple[str, ...]) -> None:
+@options.JSON
+def insert(arguments: tuple[str, ...], *, as_json: bool) -> None:
     """Unwrap, then add both keys."""
     path, (password,) = _file_and_secrets(arguments, ("Passphrase",), default=True)
     with reported(path):
         passphrase = tools.unwrap(path, password)
     with reported(KEYRING):
         signature = tools.insert(passphrase)
-    _print_inserted(signature)
+    _print_inserted((signature,), as_json=as_json)
 
 
 def _file_and_secrets(
@@ -110,10 +121,20 @@ def _file_and_secrets(
     return path, [os.fsencode(secret) for secret in secrets]
 
 
-def _print_inserted(signature: str) -> None:
-    _print(b"Inserted auth tok with sig [%s] into the user session keyring" % signature.encode("ascii"))
+def _print_inserted(signatures: Iterable[str], *, as_json: bool) -> None:
+    if as_json:
+        _print(b"", {"signatures": list(signatures)})
+        return
+    for signature in signatures:
+        _print(b"Inserted auth tok with sig [%s] into the user session keyring" % signature.encode("ascii"))
 
 
-def _print(line: bytes) -> None:
+def _print_written(path: str, *, as_json: bool) -> None:
+    """The tools of these names say nothing of what they have written."""
+    if as_json:
+        _print(b"", {**homes_json.path("file", os.fsencode(path))})
+
+
+def _print(line: bytes, fields: dict[str, object] | None = None) -> None:
     with reported("standard output"):
-        emit(line)
+        emit(line if fields is None else plans.as_text(fields).encode())

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_pyhome.admin import homes
+from pam_pyhome.admin import homes, removal_record
 from pam_pyhome.admin.conversion import was_opened
 from pam_pyhome.admin.conversion_record import find, users
 from pam_pyhome.cli import conversion_text, homes_json, homes_text, options
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, FromFile, answers
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError, reported
-from pam_pyhome.errors import NoAnswerError, NoHomeError
+from pam_pyhome.errors import NoAnswerError, NoHomeError, NoUserError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.policy.failures import failure_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @options.JSON
 def list_(*, as_json: bool) -> None:
     """All homes."""
-    with answering(as_json=as_json):
+    with answering():
         found = homes.everybody(AtTerminal())
         if as_json:
             click.echo(homes_json.listing(found))
@@ -46,19 +46,20 @@ def list_(*, as_json: bool) -> None:
 @options.JSON
 def status(user: str | None, *, as_json: bool) -> None:
     """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
-    conversions = _conversions(user)
-    with answering(as_json=as_json):
+    conversions, removals = _conversions(user), _removals(user)
+    with answering():
         try:
             found = _asked(user)
         except homes.FailedError as error:
-            if error.failure.kind != NoHomeError.__name__ or not conversions:
+            if error.failure.kind not in (NoHomeError.__name__, NoUserError.__name__) or not (conversions or removals):
                 raise
             found = []
         if as_json:
-            click.echo(homes_json.listing(found, conversions))
+            click.echo(homes_json.listing(found, conversions, removals))
             return
         _print(map(homes_text.headline, found))
         _print(conversion_text.reminder(record, opened=was_opened(record)) for record in conversions)
+        _print(f"The home of {name} is being removed: 'pyhome remove {name}' finishes that." for name in removals)
 
 
 @click.command(help="Tell everything about the home of USER, and what to do next.")
@@ -66,7 +67,7 @@ def status(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def inspect(user: str | None, *, as_json: bool) -> None:
     """A sentence, the facts, the next step."""
-    with answering(as_json=as_json):
+    with answering():
         facts = _show(user)
         if as_json:
             click.echo(homes_json.listing([facts]))
@@ -79,7 +80,7 @@ def inspect(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def sessions(user: str | None, *, as_json: bool) -> None:
     """A table."""
-    with answering(as_json=as_json):
+    with answering():
         found = _asked(user)
         if as_json:
             click.echo(homes_json.listing(found))
@@ -95,7 +96,7 @@ def sessions(user: str | None, *, as_json: bool) -> None:
 @options.JSON
 def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> None:
     """Open by hand."""
-    with answering(as_json=as_json):
+    with answering():
         changed, facts = homes.perform(user, Request(broker.UNLOCK), answers(password_file))
         said = "" if changed else f"The home of {facts.user} was open already. "
         print_outcome(facts, changed=changed, as_json=as_json, said=f"{said}{homes_text.headline(facts)}")
@@ -113,7 +114,7 @@ def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> Non
 @options.JSON
 def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
     """Lock by hand."""
-    with answering(as_json=as_json):
+    with answering():
         os.chdir("/")  # this process is not what keeps the home busy
         changed, facts = homes.perform(user, Request(broker.LOCK, force, seconds), AtTerminal())
         already = "" if changed else f"The home of {facts.user} was locked already. "
@@ -127,7 +128,7 @@ def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
 @options.JSON
 def passwd(user: str | None, password_file: str | None, *, home_only: bool, as_json: bool) -> None:
     """Change a password."""
-    with answering(as_json=as_json):
+    with answering():
         given = answers(password_file)
         facts = _show(user)
         both = facts.follows_login and not home_only
@@ -149,6 +150,14 @@ def _conversions(user: str | None) -> list[Record]:
         return [record for record in map(find, [user] if user is not None else users()) if record is not None]
 
 
+def _removals(user: str | None) -> list[str]:
+    """Whose homes are being removed. It is on record for root alone."""
+    if os.geteuid() != 0:
+        return []
+    with reported(user or "the homes"):
+        return [name for name in removal_record.users() if user in (None, name)]
+
+
 def _show(user: str | None) -> HomeFacts:
     return homes.perform(user, Request(broker.SHOW), AtTerminal())[1]
 
@@ -159,7 +168,7 @@ def _asked(user: str | None) -> list[HomeFacts]:
 
 
 def print_outcome(facts: HomeFacts, *, changed: bool, as_json: bool, said: str) -> None:
-    """How the home is now, as an object or in a sentence."""
+    """How the home is now, as a line or as an object."""
     click.echo(homes_json.outcome(facts, changed=changed) if as_json else one_line(said.strip()))
 
 
@@ -177,8 +186,8 @@ def _is_below(mountpoint: str) -> bool:
 
 
 @contextlib.contextmanager
-def answering(*, as_json: bool) -> Iterator[None]:
-    """Turn what goes wrong into a line on the standard error, and with `as_json` into an object on the standard output as well."""
+def answering() -> Iterator[None]:
+    """Turn what goes wrong into a CommandError."""
     try:
         yield
     except homes.FailedError as error:
@@ -189,7 +198,4 @@ def answering(*, as_json: bool) -> Iterator[None]:
         raise CommandError("interrupted; start again if that was not meant", INTERRUPTED) from error
     else:
         return
-    message = homes_text.failed(failure, user)
-    if as_json:
-        click.echo(homes_json.error(failure, message))
-    raise CommandError(message, failure.code)
+    raise CommandError(homes_text.failed(failure, user), failure.code, failure)

@@ -12,17 +12,18 @@ from pam_pyhome.admin.conversion_record import is_swapped, place_of
 from pam_pyhome.cli.options import JSON_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
 
 
-def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None) -> str:
+def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = ()) -> str:
     """Any number of homes; of `status` also what is kept from before, or not finished."""
     found: dict[str, object] = {"homes": [home(facts) for facts in homes]}
     if conversions is not None:
         found["conversions"] = [_conversion(each) for each in conversions]
+        found["removals"] = list(removals)
     return _emit(**found)
 
 
@@ -37,9 +38,10 @@ def outcome(facts: HomeFacts, *, changed: bool) -> str:
     return _emit(changed=changed, home=home(facts))
 
 
-def error(failure: Failure, message: str) -> str:
-    """What went wrong."""
+def error(failure: Failure, message: str, fields: Mapping[str, object] | None = None) -> str:
+    """What went wrong, and `fields` that say more."""
     return _emit(
+        **fields or {},
         error={
             "code": failure.code,
             "kind": failure.kind,
@@ -47,7 +49,7 @@ def error(failure: Failure, message: str) -> str:
             "reason": _printable(failure.reason),
             "holders": [_printable(line) for line in failure.lines],
             "message": _printable(message),
-        }
+        },
     )
 
 
@@ -91,7 +93,7 @@ def _session(session: Session) -> dict[str, Any]:
 
 
 def path(name: str, value: bytes) -> dict[str, str]:
-    """A path as text; one that is not UTF-8 also as base64."""
+    """Bytes, as a path is, as text; what is not UTF-8 also as base64."""
     try:
         return {name: value.decode("utf-8")}
     except UnicodeDecodeError:

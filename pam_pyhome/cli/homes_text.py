@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pam_pyhome.backends import update_facts
 from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 _PASSWORD_ADVICE = {
     "the home follows the login password, and only its owner can change both at once": "have the owner do it, or give --home-only"
+}
+_UPDATE_ADVICE = {
+    update_facts.NO_OWN_PASSPHRASE: "'fscrypt metadata add-protector-to-policy' adds another one",
+    update_facts.NO_COSTS: "a longer password is what makes guessing harder",
+    update_facts.NOT_FOLLOWING: "'fscrypt metadata change-passphrase' sets it anew",
+    update_facts.WRONG_LOGIN: "give the one that the user logs in with",
+    update_facts.NO_CONF: "have root run 'pyhome update --costs' once, which measures this machine",
 }
 _JOURNAL = "journalctl -b -t pam_pyhome -t pyhomed"
 
@@ -88,6 +96,11 @@ def _rules(facts: HomeFacts) -> str:
     return f"{opens}; {'locks after the last session' if facts.locks_at_logout else 'stays open after the last session'}"
 
 
+def rules_of(facts: HomeFacts) -> str:
+    """The same in a sentence."""
+    return f"The home of {facts.user} opens {_rules(facts).replace('; ', ', and ')}."
+
+
 def session_line(session: Session) -> str:
     """One line about a session."""
     where = " from ".join(filter(None, (session.tty, session.rhost)))
@@ -151,6 +164,7 @@ def failed(failure: Failure, user: str) -> str:
         "'pyhome recovery new'",
         "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {user}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
+        "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
         "FormatError": f"{what} is damaged ({reason}); restore the key file from a backup",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from pam_pyhome import __version__
+from pam_pyhome.cli import homes_json
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.conversion import confirm, decrypt, encrypt
 from pam_pyhome.cli.create import create
@@ -18,9 +19,12 @@ from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.cli.homes import inspect, list_, lock, passwd, sessions, status, unlock
 from pam_pyhome.cli.recover import recover
 from pam_pyhome.cli.recovery import recovery
+from pam_pyhome.cli.remove import remove
 from pam_pyhome.cli.setup import rollback, setup
 from pam_pyhome.cli.shell import shell
 from pam_pyhome.cli.sshd import sshd
+from pam_pyhome.cli.update import update
+from pam_pyhome.formats.facts import Failure
 from pam_pyhome.kernel.process import protect_memory
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(create)
+cli.add_command(remove)
 cli.add_command(encrypt)
 cli.add_command(confirm)
 cli.add_command(decrypt)
@@ -51,6 +56,7 @@ cli.add_command(lock)
 cli.add_command(passwd)
 cli.add_command(recovery)
 cli.add_command(recover)
+cli.add_command(update)
 cli.add_command(setup)
 cli.add_command(rollback)
 cli.add_command(doctor)
@@ -71,21 +77,24 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line; its exit status."""
     try:
         result = cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
-    except CommandError as failure:
-        return _fail(str(failure), failure.exit_code)
+    except CommandError as error:
+        line, failure, message, fields = str(error), error.failure, error.message, error.fields
     except click.ClickException as error:
-        return _fail(_usage(error), error.exit_code)
+        line = message = _usage(error)
+        failure, fields = Failure(error.exit_code, ""), {}
     except (click.Abort, KeyboardInterrupt):
-        return _fail(f"{PROGRAM}: interrupted; start again if that was not meant", INTERRUPTED)
-    return result if isinstance(result, int) else 0
+        line = message = f"{PROGRAM}: interrupted; start again if that was not meant"
+        failure, fields = Failure(INTERRUPTED, ""), {}
+    else:
+        return result if isinstance(result, int) else 0
+    if "--json" in arguments:
+        with contextlib.suppress(OSError):
+            click.echo(homes_json.error(failure, message, fields))
+    click.echo(one_line(line), err=True)
+    return failure.code
 
 
 def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else PROGRAM
     return f"{command}: {error.format_message().rstrip('.')}; see '{command} --help'"
-
-
-def _fail(line: str, exit_code: int) -> int:
-    click.echo(one_line(line), err=True)
-    return exit_code

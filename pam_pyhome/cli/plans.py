@@ -81,6 +81,11 @@ def _node(node: plans.Node | None) -> dict[str, object] | None:
     return {"uid": node.uid, "gid": node.gid, "mode": f"{node.mode:04o}", "size": size}
 
 
-def print_json(value: dict[str, object]) -> None:
+def as_text(value: dict[str, object]) -> str:
     """One object, with the version of its description."""
-    click.echo(json.dumps({"version": options.JSON_VERSION, **value}, indent=2))
+    return json.dumps({"version": options.JSON_VERSION, **value}, indent=2)
+
+
+def print_json(value: dict[str, object]) -> None:
+    """Print it."""
+    click.echo(as_text(value))

@@ -54,7 +54,7 @@ def recover(
         raise click.UsageError("--close wants a PATH, and no other option but --json")
     wishes = _Wishes(directory, password_file, writable=writable)
     homes: list[Home] = []
-    with _reported(path or BASE, homes, as_json=as_json):
+    with _reported(path or BASE, homes):
         if path is None:
             _show_open(as_json=as_json)
         elif closing:
@@ -139,18 +139,15 @@ def _print(lines: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def _reported(path: str, homes: list[Home], *, as_json: bool) -> Iterator[None]:
-    """Turn what goes wrong into a CommandError, and with `as_json` into an object on the standard output as well."""
+def _reported(path: str, homes: list[Home]) -> Iterator[None]:
+    """Turn what goes wrong into a CommandError."""
     if os.geteuid() != 0:
         raise CommandError("opens homes of others; run it as root", 1)
     try:
         yield
     except (PyhomeError, OSError) as error:
-        failure = failure_of(error)
         line = recover_text.failed(error, path, homes[0] if homes else None)
-        if as_json:
-            click.echo(homes_json.error(failure, line))
-        raise CommandError(line, failure.code) from error
+        raise CommandError(line, failure_of(error).code) from error
     except KeyboardInterrupt as error:
         line = f"{path}: interrupted; nothing is open, start again if that was not meant"
         raise CommandError(line, INTERRUPTED) from error

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import accounts, backups, homes
-from pam_pyhome.cli import homes_json, homes_text, options, plans
+from pam_pyhome.cli import homes_json, homes_text, options, plans, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, answers
 from pam_pyhome.cli.failure import CommandError
 from pam_pyhome.cli.homes import answering, print_outcome
-from pam_pyhome.cli.recovery_show import show_key
-from pam_pyhome.errors import NoAnswerError, PyhomeError, RestoreError
+from pam_pyhome.cli.recovery_show import Keeper, show_key
+from pam_pyhome.errors import NoAnswerError, PyhomeError, QrCodeError, RecoveryFileError, RestoreError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.policy.failures import failure_of
@@ -43,7 +43,7 @@ def recovery(context: click.Context) -> None:
 @options.JSON
 def test(user: str | None, password_file: str | None, *, as_json: bool) -> None:
     """Try the one on paper."""
-    with answering(as_json=as_json):
+    with answering():
         _, facts = homes.perform(user, Request(broker.TEST_KEY), answers(password_file))
         print_outcome(facts, changed=False, as_json=as_json, said=f"This recovery key opens the home of {facts.user}.")
 
@@ -51,17 +51,21 @@ def test(user: str | None, password_file: str | None, *, as_json: bool) -> None:
 @recovery.command(help="Make a new recovery key for the home of USER, and print it; the old one does not open it any more.")
 @options.ANY_USER
 @options.PASSWORD_FILE
+@recovery_show.QR
+@recovery_show.FILE
 @options.JSON
-def new(user: str | None, password_file: str | None, *, as_json: bool) -> None:
+def new(user: str | None, password_file: str | None, recovery_file: str | None, *, qr: bool, as_json: bool) -> None:
     """Replace the one on paper."""
-    with answering(as_json=as_json):
+    recovery_show.check_options(qr=qr, as_json=as_json)
+    with answering(), _keeping():
         facts = homes.perform(user, Request(broker.SHOW), AtTerminal())[1]
-        shown: list[str] = []
-        talk = answers(password_file, _shower(facts, shown, as_json=as_json))
+        keeper = Keeper(facts.user, recovery_file, qr=qr)
+        keeper.check()
+        talk = answers(password_file, _shower(facts, keeper, as_json=as_json))
         try:
             changed, facts = homes.perform(facts.user, Request(broker.NEW_KEY), talk)
         except homes.FailedError:
-            if shown:
+            if keeper.shown:
                 click.echo(f"The recovery key above may be void; 'pyhome recovery test {facts.user}' tells.", err=True)
             raise
         more = _ECRYPTFS if facts.backend == "ecryptfs" else ""
@@ -69,21 +73,26 @@ def new(user: str | None, password_file: str | None, *, as_json: bool) -> None:
         print_outcome(facts, changed=changed, as_json=as_json, said=said)
 
 
-def _shower(facts: HomeFacts, shown: list[str], *, as_json: bool) -> Callable[[str], None]:
-    """What prints the key, and puts it among those `shown`; it must have reached whoever reads it before it is the one."""
+def _shower(facts: HomeFacts, keeper: Keeper, *, as_json: bool) -> Callable[[str], None]:
+    """What prints the key; it must have reached whoever reads it before it is the one."""
 
     def show(key: str) -> None:
-        shown.append(key)
         try:
-            if as_json:
-                plans.print_json({"user": facts.user, "recovery_key": key})
-                click.get_text_stream("stdout").flush()
-            else:
-                show_key(facts.user, key)
+            show_key(facts.user, key, as_json=as_json)
+            keeper.show(key, quiet=as_json)
         except OSError as error:
             raise NoAnswerError(f"the recovery key cannot be printed: {error.strerror}") from error
 
     return show
+
+
+@contextlib.contextmanager
+def _keeping() -> Iterator[None]:
+    """Turn what goes wrong with a page or a QR code into a CommandError."""
+    try:
+        yield
+    except (QrCodeError, RecoveryFileError) as error:
+        raise CommandError(recovery_show.failed(error), error.exit_code) from error
 
 
 @recovery.command("backups", help="List the copies of key files and metadata that are kept for USER, or for everybody.")
@@ -92,7 +101,7 @@ def _shower(facts: HomeFacts, shown: list[str], *, as_json: bool) -> Callable[[s
 def backups_(user: str | None, *, as_json: bool) -> None:
     """What could be restored."""
     _insist_on_root()
-    with answering(as_json=as_json), _failing(user):
+    with answering(), _failing(user):
         people = accounts.people() if user is None else [accounts.find(user)]
         found = [each for account in people for each in backups.find(account)]
         if as_json:
@@ -114,7 +123,7 @@ def backups_(user: str | None, *, as_json: bool) -> None:
 def restore(user: str, name: str, *, yes: bool, as_json: bool) -> None:
     """Put one back."""
     _insist_on_root()
-    with answering(as_json=as_json), _failing(user):
+    with answering(), _failing(user):
         account = accounts.find(user)
         found = next((each for each in backups.find(account) if each.name == name), None)
         if found is None:

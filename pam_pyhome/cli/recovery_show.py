@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import accounts
-from pam_pyhome.cli import recovery_page
+from pam_pyhome.cli import plans, recovery_page
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.recovery_page import Page
 from pam_pyhome.cli.terminal import emit
@@ -34,8 +34,17 @@ _ADVICE = {
 _PAPER, _NO_PAPER = "\x1b[30;107m", "\x1b[0m"
 
 
-def show_key(user: str, recovery: str) -> None:
-    """Print the recovery key; it must have reached whoever reads it before the home can be used."""
+def check_options(*, qr: bool, as_json: bool) -> None:
+    """UsageError if they contradict each other."""
+    if qr and as_json:
+        raise click.UsageError("--qr is for people and --json for programs; give one of them")
+
+
+def show_key(user: str, recovery: str, *, as_json: bool) -> None:
+    """Print the recovery key; it must have reached whoever reads it before the home can be used. OSError."""
+    if as_json:
+        emit(plans.as_text({"user": user, "recovery_key": recovery}).encode())
+        return
     emit(f"The recovery key of {one_line(user)}. Write it down, it is shown only now.".encode())
     emit(f"It opens the home whatever becomes of the password:\n\n    {recovery}\n".encode("ascii"))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import login_shell
-from pam_pyhome.cli import options
+from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.errors import LoginShellError
@@ -42,7 +42,8 @@ def shell(context: click.Context) -> None:
 @shell.command(help="Make pyhome-shell the login shell of USER.")
 @options.USER
 @options.YES
-def enable(user: str, *, yes: bool) -> None:
+@options.JSON
+def enable(user: str, *, yes: bool, as_json: bool) -> None:
     """Enable for one user."""
     with _reported(user):
         found = login_shell.show(user)
@@ -50,15 +51,16 @@ def enable(user: str, *, yes: bool) -> None:
             options.confirm(f"Make {login_shell.STUB} the login shell of {one_line(user)}?", yes=yes)
         changed = login_shell.enable(user)
         found = login_shell.show(user)
-    _print(found, changed=changed)
-    if changed:
+    _print(found, changed=changed, as_json=as_json)
+    if changed and not as_json:
         click.echo(f"'pyhome shell disable {one_line(user)}' takes it back")
 
 
 @shell.command(help="Give USER the real shell back.")
 @options.USER
 @options.YES
-def disable(user: str, *, yes: bool) -> None:
+@options.JSON
+def disable(user: str, *, yes: bool, as_json: bool) -> None:
     """Disable for one user."""
     with _reported(user):
         found = login_shell.show(user)
@@ -66,21 +68,25 @@ def disable(user: str, *, yes: bool) -> None:
             options.confirm(f"Make {found.real_shell} the login shell of {one_line(user)} again?", yes=yes)
         changed = login_shell.disable(user)
         found = login_shell.show(user)
-    _print(found, changed=changed)
+    _print(found, changed=changed, as_json=as_json)
 
 
 @shell.command(help="Say which login shell and which real shell USER has.")
 @options.USER
+@options.JSON
 @click.pass_context
-def show(context: click.Context, user: str) -> None:
+def show(context: click.Context, user: str, *, as_json: bool) -> None:
     """Show one user; 1 if pyhome-shell is not the login shell."""
     with _reported(user):
         found = login_shell.show(user)
-    _print(found, changed=None)
+    _print(found, changed=None, as_json=as_json)
     context.exit(0 if found.enabled else 1)
 
 
-def _print(found: login_shell.Found, *, changed: bool | None) -> None:
+def _print(found: login_shell.Found, *, changed: bool | None, as_json: bool) -> None:
+    if as_json:
+        plans.print_json(found._asdict() | ({} if changed is None else {"changed": changed}))
+        return
     line = f"{one_line(found.user)}: the login shell is {one_line(found.login_shell or '/bin/sh')}"
     if found.enabled:
         line += f", the real shell {one_line(found.real_shell or 'is not recorded')}"

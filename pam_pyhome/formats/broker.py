@@ -25,8 +25,9 @@ answers OPEN, or slows down and sends SAY and another PROMPT; after three prompt
 whenever the shell waits, because another session may open the home. Who breaks these rules is hung up on.
 
 The command sends REQUEST instead. The broker answers FACTS or FAILED, after as many SAY as it likes, and PROMPT, ASK_NEW and
-SHOW_KEY as often as the verb needs answers. The verbs are SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY and NEW_KEY; ``seconds`` (at most
-an hour) and the flag FORCE are LOCK's alone.
+SHOW_KEY as often as the verb needs answers. The verbs are SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY and UPDATE; ``seconds``
+(at most an hour) and the flag FORCE are LOCK's alone. The flags of UPDATE are the changes that are asked for, at least one and no
+two that contradict each other.
 
 Texts are UTF-8, not empty, and hold printable characters only, so that a line is one line and cannot move a cursor.
 """
@@ -57,31 +58,37 @@ FAILED = 22
 ASK_NEW = 23
 SHOW_KEY = 24
 
-SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY = 1, 2, 3, 4, 5, 6
+SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY, UPDATE = 1, 2, 3, 4, 5, 6, 7
 FORCE = 1
+OPEN_AT_LOGIN, NO_OPEN_AT_LOGIN, LOCK_AT_LOGOUT, NO_LOCK_AT_LOGOUT = 1, 2, 4, 8
+FOLLOW_LOGIN, OWN_PASSPHRASE, RENEW_COSTS = 16, 32, 64
 LONGEST_WAIT = 3600
 
 _EMPTY = (ASK, OPEN, NONE)
 _TEXTS = (PROMPT, SAY, REFUSED, ASK_NEW, SHOW_KEY)
-_VERBS = (SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY)
+_VERBS = (SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY, UPDATE)
 _REQUEST = struct.Struct("<BBH")
+_OPPOSITES = (OPEN_AT_LOGIN | NO_OPEN_AT_LOGIN, LOCK_AT_LOGOUT | NO_LOCK_AT_LOGOUT, FOLLOW_LOGIN | OWN_PASSPHRASE)
+_CHANGES = _OPPOSITES[0] | _OPPOSITES[1] | _OPPOSITES[2] | RENEW_COSTS
 
 
 class Request(Record):
-    """What the command asks for: a verb; and for LOCK, how many seconds to wait, and whether to use force then."""
+    """What the command asks for: a verb; for LOCK, how many seconds to wait, and whether to use force then; for UPDATE, what."""
 
     verb: int
     force: bool = False
     seconds: int = 0
+    changes: int = 0
 
 
 def request_packet(request: Request) -> bytes:
     """A REQUEST. Raises WireError for one that `parse_request` would not read."""
     try:
-        body = _REQUEST.pack(request.verb, FORCE if request.force else 0, request.seconds)
+        body = _REQUEST.pack(request.verb, request.changes or (FORCE if request.force else 0), request.seconds)
     except struct.error as error:
         raise WireError(str(error)) from None
-    parse_request(body)
+    if parse_request(body) != request:
+        raise WireError("a request that its verb cannot have")
     return packet(REQUEST, body)
 
 
@@ -92,6 +99,10 @@ def parse_request(body: bytes) -> Request:
     verb, flags, seconds = _REQUEST.unpack(body)
     if verb not in _VERBS:
         raise WireError(f"verb {verb} is not known")
+    if verb == UPDATE:
+        if not flags or flags & ~_CHANGES or seconds or any(flags & pair == pair for pair in _OPPOSITES):
+            raise WireError("changes that cannot be made")
+        return Request(verb, changes=flags)
     if flags & ~FORCE or seconds > LONGEST_WAIT or (verb != LOCK and (flags or seconds)):
         raise WireError("a request that its verb cannot have")
     return Request(verb, bool(flags), seconds)

@@ -161,22 +161,31 @@ def _wrapped_message(wrapped: WrappedKey) -> bytes:
     return build(PROTECTOR, *fields).emit()
 
 
-def rewrapped(protector: Protector, salt: bytes, wrapped: WrappedKey) -> bytes:
-    """The protector's file with another passphrase's salt and wrapped key; all else stays as it is, unknown fields included."""
-    return protector.message.replaced(5, salt).replaced(7, _wrapped_message(wrapped)).emit()
+def rewrapped(protector: Protector, salt: bytes, wrapped: WrappedKey, costs: Costs | None = None) -> bytes:
+    """The protector's file with another passphrase's salt and wrapped key, and with other `costs` if there are any.
+
+    All else stays as it is, unknown fields included.
+    """
+    message = protector.message if costs is None else protector.message.replaced(4, _costs_message(costs))
+    return message.replaced(5, salt).replaced(7, _wrapped_message(wrapped)).emit()
+
+
+def _costs_message(costs: Costs) -> bytes:
+    """With the mark that the parallelism is as it says."""
+    numbers = (costs.time, costs.memory, costs.parallelism, 1)
+    return build(PROTECTOR, *(integer_field(field, number) for field, number in enumerate(numbers, 2))).emit()
 
 
 def emit_protector(
     descriptor: str, source: int, name: str, costs: Costs, salt: bytes, uid: int, wrapped: WrappedKey
 ) -> bytes:
     """The file of a new protector. FormatError for what `parse_protector` would not read back."""
-    spent = (integer_field(2, costs.time), integer_field(3, costs.memory), integer_field(4, costs.parallelism), integer_field(5, 1))
     data = build(
         PROTECTOR,
         bytes_field(1, descriptor.encode()),
         integer_field(2, source),
         bytes_field(3, name.encode()) if name else None,
-        bytes_field(4, build(PROTECTOR, *spent).emit()),
+        bytes_field(4, _costs_message(costs)),
         bytes_field(5, salt),
         integer_field(6, uid),
         bytes_field(7, _wrapped_message(wrapped)),

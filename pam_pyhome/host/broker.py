@@ -58,6 +58,8 @@ def _answer(connection: socket.socket, pamh: Handle) -> tuple[int, str]:
         return broker.NONE, ""
     if backend.mounted(pamh.account) is not None:
         return broker.OPEN, ""
+    if not backend.wishes(pamh.account).open_at_login:
+        return broker.NONE, ""  # 'pyhome unlock' is how its owner opens it
     if not _has_session(pamh.account.uid):
         pamh.log_warning("not unlocked: no PAM session of pyhome holds the home, so it would be locked at once")
         return broker.REFUSED, messages.no_session(user)

@@ -10,15 +10,23 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 _BURIAL_SECONDS = 1.0
 
 
-def run(program: str, *arguments: str, seconds: float) -> int | None:
+def run(program: str, *arguments: str, seconds: float, said: bytes = b"") -> int | None:
     """Run `program` to its end; its exit status as `os.waitstatus_to_exitcode` has it, None if it was killed after `seconds`.
 
-    It gets a fixed environment, a session of its own, default signals, and /dev/null for its standard streams. What the caller has
-    open without close-on-exec, it inherits. OSError if it cannot be started.
+    It gets a fixed environment, a session of its own, default signals, and /dev/null for its standard streams; `said`, of at most
+    4096 bytes, is its standard input if it is not empty. What the caller has open without close-on-exec, it inherits. OSError if it
+    cannot be started.
     """
     null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
     streams = [null, (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
-    pid = os.posix_spawn(program, [program, *arguments], _ENVIRONMENT, file_actions=streams, setsid=True, setsigmask=())
+    reader = _pipe_with(said) if said else -1
+    if said:
+        streams.append((os.POSIX_SPAWN_DUP2, reader, 0))
+    try:
+        pid = os.posix_spawn(program, [program, *arguments], _ENVIRONMENT, file_actions=streams, setsid=True, setsigmask=())
+    finally:
+        if said:
+            os.close(reader)
     end = os.pidfd_open(pid)
     try:
         if _has_ended(end, seconds):
@@ -30,6 +38,16 @@ def run(program: str, *arguments: str, seconds: float) -> int | None:
         return None
     finally:
         os.close(end)
+
+
+def _pipe_with(said: bytes) -> int:
+    """The end to read from of a pipe with so many bytes in it, which a pipe holds without anybody reading."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, said)
+    finally:
+        os.close(writer)
+    return reader
 
 
 def _has_ended(end: int, seconds: float) -> bool:

@@ -107,12 +107,15 @@ def unlock_over_ssh(pamh: Handle) -> int:
 
     PAM_SUCCESS for a home that is open or opened now. PAM_AUTH_ERR for an answer that does not open it: the next rule finds it as
     the password, in case it is the login password and only the home has another; if not, sshd asks again. Where nothing can be
-    opened, PAM_IGNORE leaves the connection to the next rule.
+    opened, PAM_IGNORE leaves the connection to the next rule. Where the owner wishes that logins open nothing, the key is enough.
     """
     backend = registry.find(pamh.account)
     if backend is None or backend.mounted(pamh.account) is not None:
         return pamh.PAM_SUCCESS
-    own = backend.wishes(pamh.account).own_passphrase
+    wishes = backend.wishes(pamh.account)
+    if not wishes.open_at_login:
+        return pamh.PAM_SUCCESS
+    own = wishes.own_passphrase
     prompt = messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT
     answer = pamh.ask(prompt, explanation=messages.ask_to_unlock(pamh.account.name))
     if answer is None:

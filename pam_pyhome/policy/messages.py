@@ -12,6 +12,8 @@ PRESENT_PROMPT = "Present password of the home: "
 NEW_PROMPT = "New password of the home: "
 KEY_PROMPT = "Recovery key: "
 PASSWORD_OR_KEY_PROMPT = "Password of the home, or its recovery key: "
+OWN_NEW_PROMPT = "New passphrase of the home: "
+LOGIN_PROMPT = "Login password: "
 
 
 def locked(user: str) -> str:

@@ -5,14 +5,15 @@ The same for a user, on whose behalf pyhomed does it, and for root, who does it 
 
 from __future__ import annotations
 
-from pam_pyhome.backends import registry
-from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, WrongPassphraseError
+from pam_pyhome.backends import registry, update_facts
+from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, UpdateError, WrongPassphraseError
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.policy import messages, sessions
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
 from pam_pyhome.policy.handle import Handle
+from pam_pyhome.policy.updating import update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def perform(account: Account, request: Request, caller: int, talk: Talk) -> tupl
         changed = _unlock(pamh, backend, talk)
     elif request.verb == broker.LOCK:
         changed = _lock(pamh, backend, request, talk)
+    elif request.verb == broker.UPDATE:
+        changed = _update(pamh, backend, request, talk)
     elif request.verb == broker.PASSWD:
         changed = _change_password(pamh, backend, talk)
     else:
@@ -152,11 +155,7 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     old = checked(talk.ask(messages.PRESENT_PROMPT))
     if not old:
         raise NoAnswerError("no password was given")
-    try:
-        backend.unlock(account, old, exact=False)
-    except WrongPassphraseError:
-        slow_down(pamh, talk)
-        raise
+    _verified(pamh, backend, talk, old)
     new = checked(talk.ask(messages.NEW_PROMPT, new=True))
     if not new:
         raise NoAnswerError("no new password was given")
@@ -166,3 +165,27 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     if left:
         talk.say(messages.others_left(account.name, left))
     return True
+
+
+def _verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes) -> bytes:
+    """The answer, if it opens the home. WrongPassphraseError, after a while."""
+    try:
+        backend.unlock(pamh.account, answer, exact=False)
+    except WrongPassphraseError:
+        slow_down(pamh, talk)
+        raise
+    return answer
+
+
+def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
+    """Change how the home is."""
+    try:
+        changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: _verified(pamh, backend, talk, answer))
+    except UpdateError as error:
+        if error.reason == update_facts.WRONG_LOGIN:
+            pamh.log_notice("a wrong login password was given")
+            talk.pause(WRONG_SECONDS)
+        raise
+    if changed:
+        pamh.log_notice("changed how the home is, as was asked")
+    return changed

@@ -104,7 +104,8 @@ class SshdMachine(Machine):
         config.mkdir(parents=True)
         owner = self.path(f"/home/{user}").stat().st_uid
         (config / "wrapped-passphrase").write_bytes(b"wrapped")
-        for path in (config, config / "wrapped-passphrase"):
+        (config / "auto-mount").touch()
+        for path in (config, *config.iterdir()):
             os.chown(path, owner, owner)
 
     def hide_home(self, user: str) -> None:

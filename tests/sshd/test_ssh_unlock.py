@@ -101,6 +101,13 @@ def test_an_open_home_asks_nothing_and_so_do_users_without_one(unlocking: FullMa
     lasting.finish()
 
 
+def test_whoever_wishes_that_logins_open_nothing_is_asked_for_nothing(unlocking: FullMachine) -> None:
+    unlocking.path("/home/.ecryptfs/ada/.ecryptfs/auto-mount").unlink()
+    done = silent(unlocking, "ada")
+    assert (done.returncode, done.stdout) == (3, b"arrived\n"), done.stderr
+    assert TRIED not in unlocking.log()
+
+
 def silent(machine: FullMachine, user: str, *options: str) -> subprocess.CompletedProcess[bytes]:
     """The same command where nobody can be asked."""
     return subprocess.run(

@@ -100,6 +100,13 @@ def test_without_a_session_nothing_is_asked(full: FullMachine) -> None:
     assert "no PAM session" in text
 
 
+def test_whoever_wishes_that_logins_open_nothing_is_asked_for_nothing(full: FullMachine) -> None:
+    full.path("/home/.ecryptfs/ada/.ecryptfs/auto-mount").unlink()
+    with connect(full) as connection:
+        connection.send(ASK)
+        assert said(connection) == (broker.NONE, "")
+
+
 def test_three_guesses_slowed_down_and_logged(full: FullMachine) -> None:
     began = time.monotonic()
     with asked(full) as connection:

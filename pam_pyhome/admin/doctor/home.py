@@ -63,9 +63,9 @@ def check_keys(account: Account) -> Iterator[Finding]:
         yield _about_no_home(account)
         return
     yield Finding(OK, "keys.home", account.name, f"has a home of kind {backend.name}")
+    yield from _about_wishes(account, backend)
     if backend.name == "ecryptfs":
         yield from _about_files(account)
-        yield from _about_wishes(account)
         yield from _about_storage(account)
     else:
         yield from _about_slots(account, backend)
@@ -129,19 +129,15 @@ def _about_secrecy(account: Account) -> Iterator[Finding]:
         yield Finding(WARN, "keys.secrecy", path, f"can be read by others (mode {mode & 0o7777:04o})", f"chmod 0600 {path}")
 
 
-def _about_wishes(account: Account) -> Iterator[Finding]:
-    backend = registry.find(account)
-    if backend is None:
-        return
+def _about_wishes(account: Account, backend: Backend) -> Iterator[Finding]:
     wishes = backend.wishes(account)
-    for wanted, name, what in (
-        (wishes.open_at_login, layout.AUTO_MOUNT, "opened at login"),
-        (wishes.lock_at_logout, layout.AUTO_UMOUNT, "closed at logout"),
+    for wanted, option, what in (
+        (wishes.open_at_login, "--open-at-login", "opened at login"),
+        (wishes.lock_at_logout, "--lock-at-logout", "closed at logout"),
     ):
         if not wanted:
-            path = f"{store.shared_path(account, store.CONFIG)}/{name}"
-            text = f"does not want the home {what}: there is no {name}"
-            yield Finding(WARN, "keys.wishes", account.name, text, f"touch {path}")
+            mend = f"pyhome update {option} {account.name}"
+            yield Finding(WARN, "keys.wishes", account.name, f"does not want the home {what}", mend)
 
 
 def _about_storage(account: Account) -> Iterator[Finding]:

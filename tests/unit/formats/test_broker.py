@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pam_pyhome.errors import WireError
 from pam_pyhome.formats import broker
+from pam_pyhome.formats.broker import Request
 
 TEXTS = (broker.PROMPT, broker.SAY, broker.REFUSED)
 
@@ -77,3 +78,32 @@ def test_any_text_can_be_sent_and_what_arrives_is_one_printable_line(kind: int, 
 def test_a_text_that_is_too_long_is_cut_between_characters() -> None:
     received = broker.parse_text(broker.parse_packet(broker.text_packet(broker.SAY, "ü" * 4000))[1])
     assert received == "ü" * 2047
+
+
+def contradicts(changes: int) -> bool:
+    return any(changes & pair == pair for pair in (0b11, 0b1100, 0b110000))
+
+
+@pytest.mark.parametrize("changes", range(256))
+def test_changes_that_can_be_made(changes: int) -> None:
+    body = bytes((broker.UPDATE, changes, 0, 0))
+    if 0 < changes < 128 and not contradicts(changes):
+        request = broker.parse_request(body)
+        assert request == Request(broker.UPDATE, changes=changes)
+        assert broker.request_packet(request) == bytes((broker.REQUEST,)) + body
+    else:
+        with pytest.raises(WireError):
+            broker.parse_request(body)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(broker.SHOW, changes=1), Request(broker.LOCK, changes=1), Request(broker.LOCK, force=True, changes=2),
+        Request(broker.UPDATE, force=True, changes=1), Request(broker.UPDATE, seconds=1, changes=1), Request(broker.UPDATE),
+        Request(broker.UPDATE, changes=256),
+    ],
+)  # fmt: skip
+def test_requests_that_their_verb_cannot_have(request_: Request) -> None:
+    with pytest.raises(WireError):
+        broker.request_packet(request_)

@@ -1,0 +1,230 @@
+"""What has to hold before a home is removed, and all that belongs to it, also where the account is gone already."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import stat
+from typing import TYPE_CHECKING
+
+from pam_pyhome.admin import account_tools, conversion_kinds, conversion_record, creation_record
+from pam_pyhome.admin import removal_facts as facts
+from pam_pyhome.admin.accounts import look_up, uid_min
+from pam_pyhome.admin.creation_choice import ECRYPTFS, FSCRYPT
+from pam_pyhome.admin.removal_record import Record
+from pam_pyhome.backends import ecryptfs_store, fscrypt_find, fscrypt_remove, fscrypt_store, kept, registry
+from pam_pyhome.backends.base import Account
+from pam_pyhome.errors import HomeBusyError, NoHomeError, NoUserError, RemoveError
+from pam_pyhome.formats.mountinfo import parse_mountinfo
+from pam_pyhome.kernel import holders, mounts, trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_POLICY = fscrypt_find.policy_copy("")
+
+
+def look(user: str, *, keep_account: bool) -> Record:
+    """All that would be removed. Changes nothing. NoUserError, NoHomeError, RemoveError, HomeBusyError, StorageError; OSError."""
+    account = whose(user)
+    if account.uid < uid_min():
+        raise RemoveError(user, facts.SYSTEM_USER, f"uid {account.uid}")
+    _check_alone(account)
+    _check_records(account)
+    parent = _check_parent(account)
+    inode = _check_home(account)
+    found = registry.find(account)
+    if found is None and (inode or not has_leftovers(account)):
+        fscrypt_find.kernel_policy(account)  # what kept it from being looked at, if anything did
+        raise NoHomeError(user)
+    backend = found.name if found is not None else FSCRYPT if _kept_policies(account) else ECRYPTFS
+    if found is not None and backend == ECRYPTFS:
+        conversion_kinds.Ecryptfs().origin(account)
+    check_unused(account)
+    check_mounts(account, but=ECRYPTFS)
+    policies = tuple(_policies(account)) if backend == FSCRYPT else ()
+    protectors = {name for mount, identifier in policies for name in fscrypt_remove.protectors_of(account, mount, identifier)}
+    storage = _check_storage(account) if backend == ECRYPTFS else 0
+    names = tuple(sorted(protectors))
+    return Record(account, backend, keep_account, parent, inode, storage, policies, names, facts.MOVING)
+
+
+def whose(user: str) -> Account:
+    """The account; of one that is gone, what is left of it says which uid it had. NoUserError, RemoveError."""
+    known = look_up(user)
+    if known is not None:
+        return known
+    if not user or "/" in user or user.startswith(".") or not user.isprintable():
+        raise NoUserError(user)
+    home = f"{account_tools.base()}/{user}"
+    uids = set(_kept_uids(user)) | {status.st_uid for status in _statuses(home, ecryptfs_store.SHARED + "/" + user)}
+    if not uids:
+        raise NoUserError(user)
+    if len(uids) > 1 or uids & {entry.pw_uid for entry in pwd.getpwall()}:
+        raise RemoveError(user, facts.WHOSE, "uid " + ", ".join(map(str, sorted(uids))))
+    (uid,) = uids
+    gid = next((status.st_gid for status in _statuses(home)), uid)
+    return Account(user, uid, gid, home)
+
+
+def _kept_uids(user: str) -> Iterator[int]:
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(kept.STATE):
+            uid, _, owner = name.partition(".")
+            if owner == user and uid.isdigit():
+                yield int(uid)
+
+
+def _statuses(*paths: str) -> Iterator[os.stat_result]:
+    """Of those of the paths that are directories."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):
+                yield status
+
+
+def _check_alone(account: Account) -> None:
+    """RemoveError if anybody else has this uid, or a home that is this one, or in it, or around it."""
+    mine = os.path.realpath(account.home)
+    for entry in pwd.getpwall():
+        if entry.pw_name == account.name:
+            continue
+        theirs = os.path.realpath(entry.pw_dir)
+        inside = f"{theirs}/".startswith(f"{mine}/") or (f"{mine}/".startswith(f"{theirs}/") and entry.pw_uid >= uid_min())
+        if entry.pw_uid == account.uid or (inside and theirs != "/"):
+            raise RemoveError(account.name, facts.SHARED, entry.pw_name)
+
+
+def _check_records(account: Account) -> None:
+    """RemoveError while another verb has something of this home in hand."""
+    converted = conversion_record.find(account.name)
+    if converted is not None:
+        raise RemoveError(account.name, facts.CONVERTED, conversion_record.place_of(converted.account))
+    if creation_record.find(account.name) is not None:
+        raise RemoveError(account.name, facts.BEING_MADE)
+
+
+def _check_parent(account: Account) -> str:
+    """The directory that the home is in, without links. RemoveError unless it and all above it are root's alone to write."""
+    parent, name = os.path.split(account.home)
+    if not os.path.isabs(parent) or name in {"", ".", ".."}:
+        raise RemoveError(account.name, facts.BAD_PLACE, f"{account.home or 'no path'} is its path")
+    resolved = os.path.realpath(parent)
+    # Whoever can write a directory on the way can put another one in its place.
+    for path in {above for each in (parent, resolved) for above in _and_above(each)}:
+        _check_roots(account, path)
+    return resolved
+
+
+def _and_above(path: str) -> Iterator[str]:
+    yield path
+    if path != os.path.dirname(path):
+        yield from _and_above(os.path.dirname(path))
+
+
+def _check_roots(account: Account, path: str) -> None:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise RemoveError(account.name, facts.BAD_PLACE, f"{path}: {error.strerror}") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:
+        raise RemoveError(account.name, facts.BAD_PLACE, f"{path} is not a directory that root alone can write")
+
+
+def _check_home(account: Account) -> int:
+    """The inode of the home directory, 0 if there is none. RemoveError for anything else in its place."""
+    try:
+        status = os.lstat(account.home)
+    except FileNotFoundError:
+        return 0
+    if not stat.S_ISDIR(status.st_mode):
+        raise RemoveError(account.name, facts.BAD_PLACE, f"{account.home} is no directory")
+    if status.st_uid != account.uid:
+        raise RemoveError(account.name, facts.NOT_OWN, f"{account.home} is of uid {status.st_uid}")
+    return status.st_ino
+
+
+def _check_storage(account: Account) -> int:
+    """The same of the directory with an eCryptfs home's key files and ciphertext."""
+    path = storage_of(account)
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return 0
+    _check_roots(account, ecryptfs_store.SHARED)
+    if not stat.S_ISDIR(status.st_mode):
+        raise RemoveError(account.name, facts.BAD_PLACE, f"{path} is no directory")
+    if status.st_uid not in (0, account.uid):
+        raise RemoveError(account.name, facts.NOT_OWN, f"{path} is of uid {status.st_uid}")
+    return status.st_ino
+
+
+def storage_of(account: Account) -> str:
+    """Where an eCryptfs home has its key files and its ciphertext."""
+    return ecryptfs_store.shared_path(account, "").rstrip("/")
+
+
+def has_leftovers(account: Account) -> bool:
+    """Whether there are copies of key files of somebody whose home directory is gone."""
+    return os.path.isdir(kept_of(account))
+
+
+def kept_of(account: Account) -> str:
+    """Where the good copies of key files are."""
+    return f"{kept.STATE}/{account.uid}.{account.name}"
+
+
+def _kept_policies(account: Account) -> list[str]:
+    try:
+        names = os.listdir(kept_of(account))
+    except FileNotFoundError:
+        return []
+    return [name.removeprefix(_POLICY) for name in names if name.startswith(_POLICY)]
+
+
+def _policies(account: Account) -> Iterator[tuple[str, str]]:
+    """Mount and identifier of the home's policy, and of those that a home had which is gone."""
+    found = fscrypt_find.kernel_policy(account)
+    if found is not None:
+        yield fscrypt_store.main_mount(account.home), found.identifier
+        return
+    known = _kept_policies(account)
+    for mount, identifier in fscrypt_store.policies(account):
+        if identifier in known:
+            yield mount, identifier
+
+
+def check_unused(account: Account) -> None:
+    """HomeBusyError while the user has processes, or anybody has files open in the home or in what it is stored in."""
+    found = {line.split(" (")[0]: line for line in holders.processes_of(account.uid)}
+    for place in (account.home, storage_of(account)):
+        with contextlib.suppress(FileNotFoundError):
+            device = os.lstat(place).st_dev
+            lines = holders.holders_below(os.major(device), os.minor(device), os.path.realpath(place))
+            found.update((line.split(" (")[0], line) for line in lines)
+    if found:
+        raise HomeBusyError(account.home, tuple(found.values()))
+
+
+def check_frozen(account: Account) -> None:
+    """RemoveError for anything that could not be deleted later, when without its key nobody can change that any more."""
+    for path in (account.home, storage_of(account)):
+        with contextlib.suppress(FileNotFoundError):
+            parent = trees.open_below(os.path.dirname(path))
+            try:
+                name = trees.find_frozen(parent, os.path.basename(path))
+            finally:
+                os.close(parent)
+            if name is not None:
+                raise RemoveError(account.name, facts.FROZEN, name)
+
+
+def check_mounts(account: Account, *, but: str = "") -> None:
+    """RemoveError for anything that is mounted on or in the home, but for the home itself as a file system of the type `but`."""
+    tops = [os.fsencode(os.path.realpath(path)) for path in (account.home, storage_of(account))]
+    for mount in parse_mountinfo(mounts.read_mountinfo()):
+        is_inside = any((mount.mountpoint + b"/").startswith(top + b"/") for top in tops)
+        if is_inside and (mount.mountpoint != tops[0] or mount.fstype != but):
+            raise RemoveError(account.name, facts.MOUNTED, os.fsdecode(mount.mountpoint))

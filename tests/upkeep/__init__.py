@@ -1,0 +1,1 @@
+"""Changing homes and removing them: `pyhome update` and `pyhome remove`."""
