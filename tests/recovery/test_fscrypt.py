@@ -14,6 +14,7 @@ from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.recovery import emit_recovery
 from tests.fscrypt.homes import OPENED, READ, FscryptMachine
 from tests.login.homes import ADA, BOB, answers, crypt, differences
+from tests.pam.harness import eventually
 from tests.recovery.conftest import KEY, PASSWORD, install
 from tests.verbs.command import ROOT, Ran, pyhome
 from tests.verbs.test_hostile import send
@@ -54,7 +55,7 @@ def everybody_opens(machine: FscryptMachine, password: bytes) -> None:
     """Our module, theirs, and the command."""
     for service in ("login", "pam_fscrypt"):
         assert machine.log_in(password, READ, service=service) == OPENED, service
-        assert not machine.is_open(), service
+        assert eventually(lambda: not machine.is_open()), service
     assert machine.opens(password)
 
 
