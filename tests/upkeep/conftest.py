@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.pam.harness import Build
 
 __all__ = ["PASSWORD", "build", "image", "place", "served", "tree"]
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,17 @@ def served(place: CreateMachine) -> Iterator[CreateMachine]:
     """The same with pyhomed."""
     with daemon(place):
         yield place
+
+
+@pytest.fixture
+def ada() -> str:
+    """A name that no other test has."""
+    return f"ada{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def neighbour(place: CreateMachine) -> None:
+    """Somebody whose things are never touched."""
+    place.create("bob")
+    place.log_in(PASSWORD, name="bob")
+    place.path("/home/.ecryptfs").mkdir(exist_ok=True)
