@@ -84,7 +84,8 @@ def test_everything_about_it(fscrypt_served: FscryptMachine, uid: int) -> None:
         assert home["since"] is not None
         assert [(each["pid"], each["service"]) for each in home["sessions"]] == [(pid, "login")]
         assert home["holders"] == [f"pid {holder} (sleep, uid {ADA}): fd 5 /home/ada/secret"]
-        (slot,) = home["slots"]
+        slot, recovery = home["slots"]
+        assert recovery["kind"] == "recovery key"  # fscrypt makes one where homes have a file system of their own
         assert slot == {
             "name": f"/.fscrypt/protectors/{fscrypt_served.protector().name}",
             "kind": "login password",
