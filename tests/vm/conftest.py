@@ -130,7 +130,12 @@ def ada(request: pytest.FixtureRequest, vm: VM) -> Iterator[Person]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What holds for both kinds of homes is tested with both; with fscrypt homes on one release, which is enough for these."""
-    if metafunc.definition.get_closest_marker("both_backends"):
+    """What holds for both kinds of homes is tested with both; with fscrypt homes on one release, which is enough for these.
+
+    `both_backends(RELEASE)`: with eCryptfs homes on one release as well.
+    """
+    marker = metafunc.definition.get_closest_marker("both_backends")
+    if marker is not None:
+        ecryptfs = pytest.param("ecryptfs", marks=[pytest.mark.one_release(release) for release in marker.args])
         fscrypt = pytest.param("fscrypt", marks=pytest.mark.one_release("bookworm"))
-        metafunc.parametrize("ada", ["ecryptfs", fscrypt], indirect=True)
+        metafunc.parametrize("ada", [ecryptfs, fscrypt], indirect=True)

@@ -2,10 +2,10 @@
 
     rewrap_faults.py USER OLD NEW KEYFILES
 
-First ``passwd`` is run undisturbed with pyhome's workers under strace, which gives the list of steps: every system call that
-creates, writes, syncs, renames or removes one of the home's key files or their copies. Then ``passwd`` is run once more for each
-third step and each blow, with strace striking exactly there: SIGKILL on entry, or the call fails with ENOSPC. After each run the key
-file is tried with the real ecryptfs-unwrap-passphrase. One line of JSON for each run on standard output.
+First ``passwd`` runs undisturbed with pyhome's workers under strace, which gives the list of steps: every system call that
+creates, writes, syncs, renames or removes one of the home's key files or their copies. Then ``passwd`` is run once more for
+each third step and each blow, with strace striking exactly there: SIGKILL on entry, or the call fails with ENOSPC. After each
+run the key file is tried with the real ecryptfs-unwrap-passphrase. One line of JSON for each run on standard output.
 """
 
 from __future__ import annotations
