@@ -62,7 +62,7 @@ def test_open_by_hand_until_locked_by_hand(fscrypt_served: FscryptMachine, uid: 
     session, _ = start(fscrypt_served, "wait", "close")
     session.go_on()
     session.finish()
-    assert not fscrypt_served.is_open()
+    assert eventually(lambda: not fscrypt_served.is_open())
 
 
 def test_opened_from_a_session_it_is_the_sessions(fscrypt_served: FscryptMachine) -> None:
