@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pam_pyhome.admin.plan import sync_directory
+from pam_pyhome.backends import kept
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import FormatError, StorageError
 from pam_pyhome.kernel import files
@@ -19,7 +20,7 @@ from pam_pyhome.kernel import files
 if TYPE_CHECKING:
     from pam_pyhome.backends.fscrypt_create import Step
 
-DIRECTORY = "/var/lib/pyhome/converting"
+DIRECTORY = kept.CONVERTING
 _VERSION = 1
 _MAX = 1 << 20
 _LOCK_SECONDS = 5.0

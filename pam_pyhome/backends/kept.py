@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 STATE = "/var/lib/pyhome"
+CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 
 
 def _open(account: Account, *, create: bool) -> int:

@@ -58,6 +58,8 @@ def status(user: str | None, *, as_json: bool) -> None:
             click.echo(homes_json.listing(found, conversions, removals))
             return
         _print(map(homes_text.headline, found))
+        if os.geteuid() != 0:
+            _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
         _print(conversion_text.reminder(record, opened=was_opened(record)) for record in conversions)
         _print(f"The home of {name} is being removed: 'pyhome remove {name}' finishes that." for name in removals)
 

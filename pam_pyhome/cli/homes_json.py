@@ -73,6 +73,7 @@ def home(facts: HomeFacts) -> dict[str, Any]:
         "follows_login": facts.follows_login,
         "opens_at_login": facts.opens_at_login,
         "locks_at_logout": facts.locks_at_logout,
+        "copy_kept": facts.copy_kept,
         "slots": [
             {**path("name", os.fsencode(slot.name)), "kind": slot.kind, "trouble": slot.trouble, "usable": slot.usable}
             for slot in facts.slots

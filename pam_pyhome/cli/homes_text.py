@@ -39,6 +39,11 @@ def headline(facts: HomeFacts) -> str:
     return f"{whose} is in an unknown state: {facts.trouble}."
 
 
+def other_copy(facts: HomeFacts) -> str:
+    """A reminder, for those who cannot remove it themselves."""
+    return f"Another copy of the home of {facts.user} is still kept; root removes it with 'pyhome confirm {facts.user}'."
+
+
 def _since(facts: HomeFacts) -> str:
     return f" since {moment(facts.since)}" if facts.since else ""
 

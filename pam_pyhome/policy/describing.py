@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pam_pyhome.backends import registry
+import os
+
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import NoHomeError, PyhomeError
 from pam_pyhome.formats.facts import LOCKED, PARTLY, RECOVERY, UNKNOWN, HomeFacts
 from pam_pyhome.policy.leases import UserState, has_state
@@ -41,6 +43,7 @@ def _describe(account: Account, backend: Backend) -> HomeFacts:
         follows_login=not wishes.own_passphrase,
         opens_at_login=wishes.open_at_login,
         locks_at_logout=wishes.lock_at_logout,
+        copy_kept=os.path.lexists(f"{kept.CONVERTING}/{account.name}"),
         slots=found.slots,
         sessions=sessions,
         holders=found.holders,

@@ -62,6 +62,16 @@ def test_what_is_said_when_all_is_well(served: LoginMachine) -> None:
         assert (ran.code, ran.err, ran.out) == (0, "", expected), name
 
 
+def test_users_are_reminded_of_another_copy(served: LoginMachine) -> None:
+    """Which only root can remove, and is told of in other words."""
+    records = served.path("/var/lib/pyhome/converting")
+    records.mkdir(parents=True)
+    (records / "ada").touch()
+    said = pyhome(served, ADA, "status").out
+    reminder = "Another copy of the home of ada is still kept; root removes it with 'pyhome confirm ada'."
+    assert said == f"The home of ada is locked.\n{reminder}\n"
+
+
 FAILED = {
     "another's home": (ADA, "status bob", 42, "status: the home of bob is not yours; run this as bob, or as root"),
     "to unlock another's": (ADA, "unlock bob", 42, "unlock: the home of bob is not yours; run this as bob, or as root"),
