@@ -56,6 +56,18 @@ def test_purge_leaves_nothing(debian: Chroot, deb: Path) -> None:
     assert not (debian.path / "run/pyhome").exists()
 
 
+def test_purge_after_use_leaves_nothing(installed: Chroot) -> None:
+    """Locks and empty directories go; what says that a session holds a home stays."""
+    state = "/var/lib/pyhome"
+    used = ("/run/pyhome/1000/gate", "/run/pyhome/derive/share.0", f"{state}/converting/.lock.ada", f"{state}/sshd/lock")
+    alive = "/run/pyhome/1001/lease.1.2"
+    for path in (*used, alive):
+        installed.run(f"mkdir -p $(dirname {path}) && touch {path}")
+    installed.run("apt-get purge -q -y pyhome")
+    assert not (installed.path / "var/lib/pyhome").exists()
+    assert installed.run("find /run/pyhome -type f").stdout.split() == [alive]
+
+
 def test_purge_keeps_copies_of_key_files_and_says_so(installed: Chroot) -> None:
     installed.run("mkdir -m 0700 -p /var/lib/pyhome/1000.ada && echo key > /var/lib/pyhome/1000.ada/wrapped-passphrase")
     done = installed.run("apt-get purge -q -y pyhome")

@@ -68,7 +68,8 @@ def test_an_ecryptfs_home_opens_with_what_somebody_has_at_hand(vm: VM, ada: Pers
     vm.run(f"echo more > {PLACE}/added; cp /bin/true {PLACE}/program")
     assert "Permission denied" in vm.run(f"{PLACE}/program", check=False).err
     assert vm.out(f"cat {PLACE}/added") == "more"
-    busy = vm.run(f"cd {PLACE}; pyhome recover --close {PLACE}", check=False)
+    stay = f"cd {PLACE}; sleep 600 >/dev/null 2>&1 & cd /"
+    busy = vm.run(f"{stay}; pyhome recover --close {PLACE}; code=$?; kill $!; exit $code", check=False)
     assert busy.code == 16
     assert f"{PLACE} stays open while it is used by pid " in busy.err
     closed(vm, ada)

@@ -145,7 +145,7 @@ def test_from_the_first_day_to_the_last(newcomer: VM, key: Path) -> None:
         root.do("apt-get purge -y pyhome", 300)
 
     assert etc(vm) == before
-    assert vm.out("ls -d /run/pyhome /var/lib/pyhome /etc/pyhome* /home/.pyhome* 2>/dev/null || true") == ""
+    assert vm.out("find /run/pyhome* /var/lib/pyhome /etc/pyhome* /home/.pyhome* 2>/dev/null || true") == ""
     for session in (shell.ssh(vm, NAME, THIRD), shell.ssh_by_key(vm, NAME, key)):
         with session:
             assert session.do(LETTER) == LETTER_SHOWN
