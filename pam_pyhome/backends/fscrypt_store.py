@@ -169,9 +169,10 @@ def stage(mount: str, kind: str, name: str, size: int, owner: tuple[int, int, in
         staged = staged_name(kind, name)
         files.stage(directory, staged, size)
         uid, gid, mode = owner
+        # The mode first: pyhomed has not the capability to change that of others' files.
+        os.chmod(staged + files.STAGED_SUFFIX, mode, dir_fd=directory)
         # In the user's name from now on, so that a quota is met here and not later.
         os.chown(staged + files.STAGED_SUFFIX, uid, gid, dir_fd=directory, follow_symlinks=False)
-        os.chmod(staged + files.STAGED_SUFFIX, mode, dir_fd=directory)
     finally:
         os.close(directory)
 

@@ -8,12 +8,11 @@ import pytest
 
 from tests.fscrypt.homes import OPENED, READ, FscryptMachine
 from tests.login.conftest import PASSWORD
-from tests.login.homes import ADA, answers, first_line
+from tests.login.homes import ADA, answers, first_line, pyhomed
 from tests.pam.harness import Session, eventually
 
 pytestmark = pytest.mark.root
 
-DAEMON = ["/usr/bin/python3", "-I", "-S", "-B", "/usr/lib/pyhome/pyhomed"]
 SESSION = (*answers(PASSWORD), "auth", "setcred", "open")
 
 
@@ -67,7 +66,7 @@ def test_a_fork_between_auth_and_session(machine: FscryptMachine, steps: tuple[s
 
 def test_a_session_that_is_killed_does_not_keep_the_home_open(machine: FscryptMachine) -> None:
     """pam_fscrypt's count of sessions stays at one until the next boot."""
-    with machine.background(DAEMON):
+    with machine.background(pyhomed()):
         assert eventually(lambda: machine.path("/run/pyhomed.sock").exists())
         session, pid = start(machine, "wait")
         assert machine.is_open()
@@ -106,7 +105,7 @@ BUSY = ("/bin/sh", "-c", "cd /home/ada; exec 5>held; echo ready; exec sleep 600"
 
 
 def test_a_busy_home_is_partly_locked_and_says_so(machine: FscryptMachine) -> None:
-    with machine.background(DAEMON):
+    with machine.background(pyhomed()):
         assert eventually(lambda: machine.path("/run/pyhomed.sock").exists())
         session, _ = start(machine, "wait", "close")
         with machine.background(["setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", *BUSY]) as busy:

@@ -159,6 +159,15 @@ class LoginMachine(Machine):
         return found
 
 
+def pyhomed() -> list[str]:
+    """The daemon's command line, with no more capabilities than its unit leaves it."""
+    unit = (REPOSITORY / "packaging/files/pyhomed.service").read_text(encoding="ascii")
+    (line,) = [line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet=")]
+    names = [f"+{name.lower()}" for name in line.partition("=")[2].replace("CAP_", "").split()]
+    confined = ["setpriv", "--no-new-privs", f"--bounding-set={','.join(['-all', *names])}"]
+    return [*confined, "/usr/bin/python3", "-ISB", "/usr/lib/pyhome/pyhomed"]
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL to what `nsenter` runs in the machine. The children that it has left live on."""
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):

@@ -20,7 +20,7 @@ import pytest
 from pam_pyhome.formats import wire
 from pam_pyhome.formats.state import OpenRecord, emit_open
 from tests.login.conftest import furnish
-from tests.login.homes import ADA, AS_ADA, BOB, LoginMachine, first_line
+from tests.login.homes import ADA, AS_ADA, BOB, LoginMachine, first_line, pyhomed
 from tests.login.worker import Talk
 from tests.pam.harness import Session, eventually
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-DAEMON = ["/usr/bin/python3", "-ISB", "/usr/lib/pyhome/pyhomed"]
 SOCKET = "/run/pyhomed.sock"
 LOCKED = "the last session has ended, locked the home"
 IDLE_SECONDS = 10
@@ -40,7 +39,7 @@ IDLE_SECONDS = 10
 @contextmanager
 def daemon(machine: LoginMachine) -> Iterator[subprocess.Popen[str]]:
     """The daemon in the foreground, as under any init, killed at the end without warning."""
-    command = ["sh", "-c", f"exec {' '.join(DAEMON)} 2>>/run/terminal"]
+    command = ["sh", "-c", f"exec {' '.join(pyhomed())} 2>>/run/terminal"]
     with machine.background(command) as process:
         assert eventually(machine.path(SOCKET).exists)
         yield process

@@ -11,7 +11,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from tests.login.homes import crypt, kill, wrap
+from tests.login.homes import crypt, kill, pyhomed, wrap
 from tests.pam.harness import MODULES, REPOSITORY, Build, Machine, eventually
 from tests.sshd.harness import ADA, SshdMachine
 
@@ -92,7 +92,7 @@ class FullMachine(SshdMachine):
     @contextlib.contextmanager
     def daemon(self) -> Iterator[None]:
         """Pyhomed in the foreground, as under any init, killed at the end without warning."""
-        command = self.enter(["/usr/bin/python3", "-ISB", "/usr/lib/pyhome/pyhomed"], {})
+        command = self.enter(pyhomed(), {})
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True) as process:
             try:
                 assert eventually(self.path("/run/pyhomed.sock").exists)
