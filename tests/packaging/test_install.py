@@ -59,7 +59,10 @@ def test_purge_leaves_nothing(debian: Chroot, deb: Path) -> None:
 def test_purge_after_use_leaves_nothing(installed: Chroot) -> None:
     """Locks and empty directories go; what says that a session holds a home stays."""
     state = "/var/lib/pyhome"
-    used = ("/run/pyhome/1000/gate", "/run/pyhome/derive/share.0", f"{state}/converting/.lock.ada", f"{state}/sshd/lock")
+    used = (
+        "/run/pyhome/1000/gate", "/run/pyhome/derive/share.0", f"{state}/converting/.lock.ada", f"{state}/setup/journal",
+        f"{state}/sshd/lock", f"{state}/sshd/reverted",
+    )  # fmt: skip
     alive = "/run/pyhome/1001/lease.1.2"
     for path in (*used, alive):
         installed.run(f"mkdir -p $(dirname {path}) && touch {path}")
