@@ -6,23 +6,18 @@ copies are told apart by their inodes: that of the new one is in the record.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pam_pyhome.admin.plan import sync_directory
+from pam_pyhome.admin import user_records
 from pam_pyhome.backends import kept
 from pam_pyhome.backends.base import Account
-from pam_pyhome.errors import FormatError, StorageError
-from pam_pyhome.kernel import files
+from pam_pyhome.errors import FormatError
 
 if TYPE_CHECKING:
     from pam_pyhome.backends.fscrypt_create import Step
 
 DIRECTORY = kept.CONVERTING
-_VERSION = 1
-_MAX = 1 << 20
 _LOCK_SECONDS = 5.0
 _PREFIX = ".pyhome-converting."
 
@@ -71,27 +66,14 @@ class Journal:
 
     def __enter__(self) -> Self:
         """Lock."""
-        for path in (os.path.dirname(DIRECTORY), DIRECTORY):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o700)
-        os.close(files.open_directory(DIRECTORY, owners=(0,)))
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.lock = os.open(f"{DIRECTORY}/.lock.{self.user}", flags, 0o600)
-        if not files.try_lock(self.lock, exclusive=True, seconds=_LOCK_SECONDS):
-            os.close(self.lock)
-            raise StorageError(f"the home of {self.user}", "another pyhome is converting it")
-        self._sweep()
+        self.lock = user_records.lock_of(DIRECTORY, self.user, _LOCK_SECONDS, "converting")
+        user_records.sweep(DIRECTORY, self.user)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Unlock."""
-        self._sweep()
+        user_records.sweep(DIRECTORY, self.user)
         os.close(self.lock)
-
-    def _sweep(self) -> None:
-        """Remove a record that was never put in place. The next run can do that as well."""
-        with contextlib.suppress(OSError):
-            os.unlink(f"{DIRECTORY}/{self.user}{files.STAGED_SUFFIX}")
 
     def read(self) -> Record | None:
         """The record, or None."""
@@ -99,57 +81,32 @@ class Journal:
 
     def write(self, record: Record) -> Record:
         """Put the record on disk; the record."""
-        account = record.account
-        value = record._asdict() | {"account": [account.name, account.uid, account.gid, account.home], "version": _VERSION}
-        directory = files.open_directory(DIRECTORY, owners=(0,))
-        try:
-            files.replace_file(directory, self.user, json.dumps(value).encode("ascii") + b"\n")
-        finally:
-            os.close(directory)
+        user_records.replace(DIRECTORY, self.user, user_records.emit(record.account, record._asdict()))
         return record
 
     def forget(self) -> None:
         """There is nothing to go on with, or to take back."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{DIRECTORY}/{self.user}")
-        sync_directory(DIRECTORY)
+        user_records.forget(DIRECTORY, self.user)
 
 
 def find(user: str) -> Record | None:
     """The record of a user, or None. FormatError for one that cannot be made sense of."""
-    if "/" in user or user.startswith("."):
-        return None  # not a name that a record could have
-    try:
-        directory = files.open_directory(DIRECTORY, owners=(0,))
-    except FileNotFoundError:
-        return None
-    try:
-        return _parse(files.read_file(directory, user, owners=(0,), limit=_MAX))
-    except FileNotFoundError:
-        return None
-    finally:
-        os.close(directory)
+    data = user_records.read(DIRECTORY, user)
+    return None if data is None else _parse(data)
 
 
 def _parse(data: bytes) -> Record:
     try:
-        value = json.loads(data)
-        if value.pop("version") != _VERSION:
-            raise FormatError(DIRECTORY, "a record is of another version")
-        name, uid, gid, home = value.pop("account")
+        account, value = user_records.parse(DIRECTORY, data)
         steps = tuple(tuple(map(str, step)) for step in value.pop("steps"))
-        return Record(Account(name, uid, gid, home), steps=steps, policy=tuple(value.pop("policy")), **value)
+        return Record(Account(*account), steps=steps, policy=tuple(value.pop("policy")), **value)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(DIRECTORY, f"a record is none: {error}") from None
 
 
 def users() -> list[str]:
     """Those of whom there is a record."""
-    try:
-        names = os.listdir(DIRECTORY)
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in names if not name.startswith(".") and not name.endswith(files.STAGED_SUFFIX))
+    return user_records.users(DIRECTORY)
 
 
 def is_swapped(record: Record) -> bool:

@@ -13,10 +13,11 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from pam_pyhome.admin import user_records
 from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt_create import take_back
-from pam_pyhome.errors import FormatError, PyhomeError, StorageError
+from pam_pyhome.errors import FormatError, PyhomeError
 from pam_pyhome.kernel import files
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.fscrypt_create import Step
 
 DIRECTORY = "/var/lib/pyhome/creating"
-LOCK = ".lock"
 TREE, PLACE = "tree", "place"
 _DECIDED = "decided"
-_MAX = 1 << 20
 _LOCK_SECONDS = 60.0
 
 
@@ -55,15 +54,7 @@ class Records:
 
     def __enter__(self) -> Self:
         """Lock."""
-        for path in (os.path.dirname(DIRECTORY), DIRECTORY):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o700)
-        os.close(files.open_directory(DIRECTORY, owners=(0,)))
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.lock = os.open(f"{DIRECTORY}/{LOCK}", flags, 0o600)
-        if not files.try_lock(self.lock, exclusive=True, seconds=_LOCK_SECONDS):
-            os.close(self.lock)
-            raise StorageError(DIRECTORY, "another pyhome is making a home")
+        self.lock = user_records.lock(DIRECTORY, user_records.LOCK, _LOCK_SECONDS, (DIRECTORY, "another pyhome is making a home"))
         _sweep()
         return self
 
@@ -75,11 +66,7 @@ class Records:
     def begin(self, account: Account, backend: str, *, new: bool) -> None:
         """Start the record of an account's home."""
         head = {"user": account.name, "uid": account.uid, "gid": account.gid, "home": account.home, "backend": backend, "new": new}
-        fd = files.open_directory(DIRECTORY, owners=(0,))
-        try:
-            files.replace_file(fd, account.name, _line(head))
-        finally:
-            os.close(fd)
+        user_records.replace(DIRECTORY, account.name, _line(head))
 
     def note(self, user: str, step: Step) -> None:
         """Put on disk what takes the next step back."""
@@ -114,26 +101,13 @@ class Records:
 
     def forget(self, user: str) -> None:
         """End the record."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{DIRECTORY}/{user}")
-        sync_directory(DIRECTORY)
+        user_records.forget(DIRECTORY, user)
 
 
 def find(user: str) -> Begun | None:
     """The record of a user, or None. FormatError for one that cannot be made sense of."""
-    if "/" in user or user.startswith("."):
-        return None  # not a name that a record could have
-    try:
-        fd = files.open_directory(DIRECTORY, owners=(0,))
-    except FileNotFoundError:
-        return None
-    try:
-        data = files.read_file(fd, user, owners=(0,), limit=_MAX)
-    except FileNotFoundError:
-        return None
-    finally:
-        os.close(fd)
-    return _parse(data)
+    data = user_records.read(DIRECTORY, user)
+    return None if data is None else _parse(data)
 
 
 def _parse(data: bytes) -> Begun:
@@ -149,14 +123,13 @@ def _parse(data: bytes) -> Begun:
 
 def _sweep() -> None:
     """Remove records that were never begun."""
-    for name in os.listdir(DIRECTORY):
-        if name.endswith(files.STAGED_SUFFIX):
-            os.unlink(f"{DIRECTORY}/{name}")
+    staged = (name for name in os.listdir(DIRECTORY) if name.endswith(files.STAGED_SUFFIX))
+    user_records.sweep(DIRECTORY, *(name.removesuffix(files.STAGED_SUFFIX) for name in staged))
 
 
 def users() -> Iterable[str]:
     """Those of whom there is a record."""
-    return sorted(name for name in os.listdir(DIRECTORY) if name != LOCK)
+    return user_records.users(DIRECTORY)
 
 
 def _line(value: object) -> bytes:

@@ -6,22 +6,14 @@ left is found by what the record says, because neither the account nor the home 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from pam_pyhome.admin.plan import sync_directory
+from pam_pyhome.admin import user_records
 from pam_pyhome.backends.base import Account
-from pam_pyhome.errors import FormatError, StorageError
-from pam_pyhome.kernel import files
-
-if TYPE_CHECKING:
-    from typing import Any
+from pam_pyhome.errors import FormatError
 
 DIRECTORY = "/var/lib/pyhome/removing"
-_VERSION = 1
-_MAX = 1 << 20
 _LOCK_SECONDS = 5.0
 _PREFIX = ".pyhome-removing."
 
@@ -64,74 +56,40 @@ class Journal:
 
     def __enter__(self) -> Self:
         """Lock."""
-        for path in (os.path.dirname(DIRECTORY), DIRECTORY):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o700)
-        os.close(files.open_directory(DIRECTORY, owners=(0,)))
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.lock = os.open(f"{DIRECTORY}/.lock.{self.user}", flags, 0o600)
-        if not files.try_lock(self.lock, exclusive=True, seconds=_LOCK_SECONDS):
-            os.close(self.lock)
-            raise StorageError(f"the home of {self.user}", "another pyhome is removing it")
+        self.lock = user_records.lock_of(DIRECTORY, self.user, _LOCK_SECONDS, "removing")
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Unlock, and remove a record that was never put in place."""
-        with contextlib.suppress(OSError):
-            os.unlink(f"{DIRECTORY}/{self.user}{files.STAGED_SUFFIX}")
+        """Unlock."""
+        user_records.sweep(DIRECTORY, self.user)
         os.close(self.lock)
 
     def write(self, record: Record) -> Record:
         """Put the record on disk; the record."""
-        account = record.account
-        value = record._asdict() | {"account": [account.name, account.uid, account.gid, account.home], "version": _VERSION}
-        directory = files.open_directory(DIRECTORY, owners=(0,))
-        try:
-            files.replace_file(directory, self.user, json.dumps(value).encode("ascii") + b"\n")
-        finally:
-            os.close(directory)
+        user_records.replace(DIRECTORY, self.user, user_records.emit(record.account, record._asdict()))
         return record
 
     def forget(self) -> None:
         """There is nothing left to do."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{DIRECTORY}/{self.user}")
-        sync_directory(DIRECTORY)
+        user_records.forget(DIRECTORY, self.user)
 
 
 def find(user: str) -> Record | None:
     """The record of a user, or None. FormatError for one that cannot be made sense of."""
-    if not user or "/" in user or user.startswith("."):
-        return None  # not a name that a record could have
-    try:
-        directory = files.open_directory(DIRECTORY, owners=(0,))
-    except FileNotFoundError:
-        return None
-    try:
-        return _parse(files.read_file(directory, user, owners=(0,), limit=_MAX))
-    except FileNotFoundError:
-        return None
-    finally:
-        os.close(directory)
+    data = user_records.read(DIRECTORY, user)
+    return None if data is None else _parse(data)
 
 
 def users() -> list[str]:
     """Those of whom there is a record."""
-    try:
-        names = os.listdir(DIRECTORY)
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in names if not name.startswith(".") and not name.endswith(files.STAGED_SUFFIX))
+    return user_records.users(DIRECTORY)
 
 
 def _parse(data: bytes) -> Record:
     try:
-        value: dict[str, Any] = json.loads(data)
-        if value.pop("version") != _VERSION:
-            raise FormatError(DIRECTORY, "a record is of another version")
-        name, uid, gid, home = value.pop("account")
+        account, value = user_records.parse(DIRECTORY, data)
         policies = tuple((str(mount), str(identifier)) for mount, identifier in value.pop("policies"))
         protectors, stayed = (tuple(map(str, value.pop(field))) for field in ("protectors", "stayed"))
-        return Record(Account(name, uid, gid, home), policies=policies, protectors=protectors, stayed=stayed, **value)
+        return Record(Account(*account), policies=policies, protectors=protectors, stayed=stayed, **value)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(DIRECTORY, f"a record is none: {error}") from None

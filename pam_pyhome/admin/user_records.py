@@ -1,0 +1,110 @@
+"""Directories with a record for each user of what is going on with their home: `/var/lib/pyhome/creating` and its like.
+
+Records are files of root's with the name of the user, replaced as a whole and on disk when that returns. Locks lie beside them;
+their names begin with a dot, as no user's does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from pam_pyhome.admin.plan import sync_directory
+from pam_pyhome.errors import FormatError, StorageError
+from pam_pyhome.kernel import files
+
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+
+_MAX = 1 << 20
+_VERSION = 1
+LOCK = ".lock"
+
+
+def lock(directory: str, name: str, seconds: float, what: tuple[str, str]) -> int:
+    """Make the directory, if need be, and get the lock `name` in it; its descriptor, for programs to inherit that work for us.
+
+    StorageError, with `what` happened to which thing, if it is not had in so many seconds.
+    """
+    for path in (os.path.dirname(directory), directory):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+    os.close(files.open_directory(directory, owners=(0,)))
+    fd = os.open(f"{directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if not files.try_lock(fd, exclusive=True, seconds=seconds):
+        os.close(fd)
+        raise StorageError(*what)
+    return fd
+
+
+def lock_of(directory: str, user: str, seconds: float, doing: str) -> int:
+    """The lock of one user's record. StorageError that says who has it."""
+    return lock(directory, f"{LOCK}.{user}", seconds, (f"the home of {user}", f"another pyhome is {doing} it"))
+
+
+def users(directory: str) -> list[str]:
+    """Those of whom there is a record."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if not name.startswith(".") and not name.endswith(files.STAGED_SUFFIX))
+
+
+def read(directory: str, user: str) -> bytes | None:
+    """The record of a user, or None. UnsafeFileError, OSError."""
+    if not user or "/" in user or user.startswith("."):
+        return None  # not a name that a record could have
+    try:
+        fd = files.open_directory(directory, owners=(0,))
+    except FileNotFoundError:
+        return None
+    try:
+        return files.read_file(fd, user, owners=(0,), limit=_MAX)
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def replace(directory: str, user: str, content: bytes) -> None:
+    """Put the record of a user on disk. OSError."""
+    fd = files.open_directory(directory, owners=(0,))
+    try:
+        files.replace_file(fd, user, content)
+    finally:
+        os.close(fd)
+
+
+def sweep(directory: str, *names: str) -> None:
+    """Remove records of these users that were never put in place. The next run can do that as well."""
+    for user in names:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{directory}/{user}{files.STAGED_SUFFIX}")
+
+
+def forget(directory: str, user: str) -> None:
+    """End the record of a user. OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{directory}/{user}")
+    sync_directory(directory)
+
+
+# Records that are one JSON object
+
+
+def emit(account: Account, fields: dict[str, Any]) -> bytes:
+    """A record about an account."""
+    value = fields | {"account": [account.name, account.uid, account.gid, account.home], "version": _VERSION}
+    return json.dumps(value).encode("ascii") + b"\n"
+
+
+def parse(directory: str, data: bytes) -> tuple[tuple[str, int, int, str], dict[str, Any]]:
+    """Name, uid, gid and home of the account, and the other fields. FormatError, ValueError."""
+    value: dict[str, Any] = json.loads(data)
+    if value.pop("version") != _VERSION:
+        raise FormatError(directory, "a record is of another version")
+    name, uid, gid, home = value.pop("account")
+    return (name, uid, gid, home), value
