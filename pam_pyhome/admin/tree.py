@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 LISTED_MAX = 10
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SECTOR = 512
 
 SOCKET, DEVICE = "is a socket", "is a device node"
@@ -51,20 +52,30 @@ def walk(top: bytes, leave_out: Collection[bytes] = ()) -> Iterator[tuple[bytes,
     while waiting:
         directory = waiting.pop()
         try:
-            names = os.listdir(directory)
+            fd = os.open(directory, _DIRECTORY)
         except FileNotFoundError:
             continue
-        for name in names:
-            if directory == top and name in leave_out:
-                continue
-            path = directory + b"/" + name
+        try:
+            for name, status in _entries(fd):
+                raw = os.fsencode(name)
+                if directory == top and raw in leave_out:
+                    continue
+                path = directory + b"/" + raw
+                yield path, status
+                if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
+                    waiting.append(path)
+        finally:
+            os.close(fd)
+
+
+def _entries(directory: int) -> Iterator[tuple[str, os.stat_result]]:
+    """The names in an open directory, with the status of each that has not vanished meanwhile."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
             try:
-                status = os.lstat(path)
+                yield entry.name, entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            yield path, status
-            if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
-                waiting.append(path)
 
 
 class _Surveyor:

@@ -19,19 +19,43 @@ def times(original: str, copy: str, leave_out: Collection[bytes]) -> dict[int, i
     """
     top, other = os.fsencode(original), os.fsencode(copy)
     found = {os.lstat(other).st_ino: os.lstat(top).st_mtime_ns}
+    numbers: dict[bytes, int] = {}
+    inside = b""
     for path, status in walk(top, leave_out):
-        try:
-            found[os.lstat(other + path[len(top) :]).st_ino] = status.st_mtime_ns
-        except FileNotFoundError:
-            continue  # it came after it was copied, and comparing will tell
+        directory, _, name = path.rpartition(b"/")
+        if directory != inside:
+            inside = directory
+            numbers = _numbers(other + directory[len(top) :])
+        if name in numbers:  # else it came after all was copied, and comparing will tell
+            found[numbers[name]] = status.st_mtime_ns
     return found
+
+
+def _numbers(directory: bytes) -> dict[bytes, int]:
+    """The inode number of each name in a directory, which eCryptfs tells without looking at the files; none if there is no such."""
+    try:
+        with os.scandir(directory) as entries:
+            return {entry.name: entry.inode() for entry in entries}
+    except FileNotFoundError:
+        return {}
 
 
 def put(wanted: dict[int, int], lower: str) -> None:
     """Set them on the ciphertext in `lower`, which is not mounted, and have all of it on disk. OSError."""
     top = os.fsencode(lower)
-    for path, status in [(top, os.lstat(top)), *walk(top)]:
-        changed = wanted.get(status.st_ino)
-        if changed is not None and changed != status.st_mtime_ns:
-            os.utime(path, ns=(status.st_atime_ns, changed), follow_symlinks=False)
+    waiting = [top]
+    _set(top, wanted.get(os.lstat(top).st_ino))
+    while waiting:
+        directory = waiting.pop()
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                _set(entry.path, wanted.get(entry.inode()))
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
     sync_below(lower)
+
+
+def _set(path: bytes, changed: int | None) -> None:
+    """Of when it was last read, nobody has to know."""
+    if changed is not None:
+        os.utime(path, ns=(changed, changed), follow_symlinks=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -140,15 +141,15 @@ def _convert(run: _Run, backend: str | None, path: str | None, *, dry_run: bool,
     if not dry_run and not resume and _give_up(run, yes=yes):
         return
     outlook = conversion_checks.look(run.user, run.direction, backend, resume=resume)
-    seconds = conversion_checks.estimate(outlook)
+    began = time.monotonic()
     if dry_run and not (run.as_json and outlook.problems):
-        _print_outlook(run, outlook, seconds)
+        _print_outlook(run, outlook)
     if outlook.problems:
-        raise _Problems(outlook.problems, _planned(outlook, seconds) if dry_run else {})
+        raise _Problems(outlook.problems, _planned(outlook) if dry_run else {})
     if dry_run:
         return
     question = f"{run.direction.capitalize()} the home of {one_line(run.user)}?"
-    options.confirm(question, yes=yes, show=lambda: _print_outlook(run, outlook, seconds))
+    options.confirm(question, yes=yes, show=lambda: _print_outlook(run, outlook))
     password = _password(run.user, run.direction, path)
     create.end_properly()
     _warn_of_keys(run, outlook)
@@ -156,7 +157,7 @@ def _convert(run: _Run, backend: str | None, path: str | None, *, dry_run: bool,
         watcher = conversion.Watcher(run.show, bars.show, run.carry_keys)
         (conversion.encrypt if run.direction == facts.ENCRYPT else conversion.decrypt)(outlook, password, watcher)
     if run.as_json:
-        plans.print_json(_described(outlook, seconds) | {"dry_run": False, "kept": place_of(outlook.account)})
+        plans.print_json(_described(outlook, time.monotonic() - began) | {"dry_run": False, "kept": place_of(outlook.account)})
     else:
         run.say(conversion_text.done(outlook))
 
@@ -176,16 +177,16 @@ def _give_up(run: _Run, *, yes: bool) -> bool:
     return True
 
 
-def _print_outlook(run: _Run, outlook: Outlook, seconds: float) -> None:
+def _print_outlook(run: _Run, outlook: Outlook) -> None:
     if run.as_json:
-        plans.print_json(_planned(outlook, seconds))
+        plans.print_json(_planned(outlook))
         return
-    for line in conversion_text.outlook(outlook, seconds):
+    for line in conversion_text.outlook(outlook, conversion_checks.estimate(outlook)):
         run.say(line)
 
 
-def _planned(outlook: Outlook, seconds: float) -> dict[str, object]:
-    return _described(outlook, seconds) | {"dry_run": True, "kept": None}
+def _planned(outlook: Outlook) -> dict[str, object]:
+    return _described(outlook, conversion_checks.estimate(outlook)) | {"dry_run": True, "kept": None}
 
 
 def _described(outlook: Outlook, seconds: float) -> dict[str, object]:
