@@ -224,8 +224,9 @@ FAULTS = {
     ),
     # Key files
     "no key file": Fault(
-        _remove(f"{KEYS}/wrapped-passphrase"), "keys.home", "fail", "no key file"
+        _all(_remove(f"{KEYS}/wrapped-passphrase"), _remove(f"{KEYS}/Private.sig")), "keys.home", "fail", "no key file"
     ),
+    "no wrapped passphrase": Fault(_remove(f"{KEYS}/wrapped-passphrase"), "keys.file", "fail", "is missing"),
     "damaged key file": Fault(
         lambda machine: machine.path(f"{KEYS}/wrapped-passphrase").write_bytes(b"\0" * 10), "keys.file", "fail", "damaged"
     ),

@@ -104,7 +104,7 @@ def _about_files(account: Account) -> Iterator[Finding]:
             content = store.read(account, name)
             parse(content)
         except FileNotFoundError:
-            yield Finding(level, "keys.file", name, f"is missing{rest}", mend or "restore it from a backup")
+            yield Finding(level, "keys.file", name, f"is missing{rest}", mend or _anew(account, name))
         except FormatError as error:
             yield Finding(level, "keys.file", name, f"is damaged: {error.reason}{rest}", mend or "restore it from a backup")
         except (UnsafeFileError, OSError) as error:
@@ -113,6 +113,11 @@ def _about_files(account: Account) -> Iterator[Finding]:
         else:
             yield Finding(OK, "keys.file", name, "is there and reads well")
     yield from _about_secrecy(account)
+
+
+def _anew(account: Account, name: str) -> str:
+    """Where there is no copy: what makes the file again, or has it."""
+    return f"pyhome passwd --home-only {account.name}, with the recovery key" if name == layout.WRAPPED else "restore it from a backup"
 
 
 def _about_secrecy(account: Account) -> Iterator[Finding]:
