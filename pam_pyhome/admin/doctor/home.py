@@ -117,7 +117,9 @@ def _about_files(account: Account) -> Iterator[Finding]:
 
 def _anew(account: Account, name: str) -> str:
     """Where there is no copy: what makes the file again, or has it."""
-    return f"pyhome passwd --home-only {account.name}, with the recovery key" if name == layout.WRAPPED else "restore it from a backup"
+    if name == layout.WRAPPED:
+        return f"pyhome passwd --home-only {account.name}, with the recovery key"
+    return "restore it from a backup"
 
 
 def _about_secrecy(account: Account) -> Iterator[Finding]:
