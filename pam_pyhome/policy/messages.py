@@ -91,10 +91,9 @@ def rewrap_failed(user: str) -> str:
     )
 
 
-def others_left(user: str, count: int) -> str:
+def others_left(user: str) -> str:
     """After a recovery key has given the home a new password; fscrypt only."""
-    what = "one other encrypted directory of {} opens" if count == 1 else f"{count} other encrypted directories of {{}} open"
-    return f"Note: {what.format(user)} with the old password only; 'fscrypt unlock DIRECTORY' asks for it."
+    return f"Note: other encrypted directories of {user} open with the old password only; 'fscrypt unlock DIRECTORY' asks for it."
 
 
 def job_refused(user: str) -> str:

@@ -123,5 +123,5 @@ def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> bool:
         return False
     pamh.log_notice("the home opens with the new password")
     if left:
-        pamh.tell(messages.others_left(pamh.account.name, left))
+        pamh.tell(messages.others_left(pamh.account.name))
     return True

@@ -163,7 +163,7 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     left = backend.change_password(account, old, new)
     pamh.log_notice("the home opens with the new password")
     if left:
-        talk.say(messages.others_left(account.name, left))
+        talk.say(messages.others_left(account.name))
     return True
 
 

@@ -164,7 +164,7 @@ def test_a_person_is_told_of_the_other_directory(place: FscryptMachine) -> None:
     other_directory(place)
     reset(place, NEW)
     lines = place.pam("login", "ada", HIMSELF, *answers(NEW, KEY, OTHER, OTHER), "chauthtok")
-    assert any("one other encrypted directory of ada opens with the old password only" in line for line in lines)
+    assert any("other encrypted directories of ada open with the old password only" in line for line in lines)
 
 
 @pytest.mark.parametrize("uid", [ROOT, ADA])
