@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_wanted(item: pytest.Item) -> bool:
     """Whether a test is to run on the release of its machine."""
-    only = item.get_closest_marker("one_release")
+    only = None if item.get_closest_marker("each_release") else item.get_closest_marker("one_release")
     return only is None or only.args[0] == _release(item)
 
 
@@ -130,12 +130,8 @@ def ada(request: pytest.FixtureRequest, vm: VM) -> Iterator[Person]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What holds for both kinds of homes is tested with both; with fscrypt homes on one release, which is enough for these.
-
-    `both_backends(RELEASE)`: with eCryptfs homes on one release as well.
-    """
-    marker = metafunc.definition.get_closest_marker("both_backends")
-    if marker is not None:
-        ecryptfs = pytest.param("ecryptfs", marks=[pytest.mark.one_release(release) for release in marker.args])
-        fscrypt = pytest.param("fscrypt", marks=pytest.mark.one_release("bookworm"))
-        metafunc.parametrize("ada", [ecryptfs, fscrypt], indirect=True)
+    """What holds for both kinds of homes is tested with both, each on one release."""
+    if metafunc.definition.get_closest_marker("both_backends") is not None:
+        kinds = {"ecryptfs": "trixie", "fscrypt": "bookworm"}
+        params = [pytest.param(kind, marks=pytest.mark.one_release(release)) for kind, release in kinds.items()]
+        metafunc.parametrize("ada", params, indirect=True)

@@ -29,8 +29,8 @@ def install(vm: VM) -> None:
 
 def set_profiles(vm: VM, *names: str) -> None:
     """Let /etc/pam.d name exactly these of the profiles ``pyhome``, ``ecryptfs-utils``, ``fscrypt``."""
-    for name in ("pyhome", "ecryptfs-utils", "fscrypt"):
-        vm.run(f"pam-auth-update --{'enable' if name in names else 'disable'} {name}")
+    others = {"pyhome", "ecryptfs-utils", "fscrypt"} - set(names)
+    vm.run(f"pam-auth-update --enable {' '.join(names)} --disable {' '.join(sorted(others))}")
 
 
 @contextlib.contextmanager

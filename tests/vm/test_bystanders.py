@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
+pytestmark = pytest.mark.one_release("trixie")
+
 TRACING = "/sys/kernel/tracing"
 #: The interpreter's names; sshd, login and su start none of them by themselves.
 PYTHON = "python3"

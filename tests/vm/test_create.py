@@ -14,6 +14,8 @@ from tests.vm.people import PASSWORD, Person
 if TYPE_CHECKING:
     from tests.vm.vm import VM
 
+pytestmark = pytest.mark.one_release("bookworm")
+
 _numbers = itertools.count(1)
 
 

@@ -72,6 +72,7 @@ def test_each_opens_what_the_other_made_and_changed(vm: VM, eve: FscryptPerson) 
     assert visit(eve, OTHER, "cat letter") == [people.LETTER]
 
 
+@pytest.mark.one_release("trixie")
 def test_status_shows_our_home_as_its_own(vm: VM, eve: FscryptPerson) -> None:
     said = eve.status()
     assert f'"{eve.home}" is encrypted with fscrypt.' in said
@@ -79,6 +80,7 @@ def test_status_shows_our_home_as_its_own(vm: VM, eve: FscryptPerson) -> None:
     assert f"login protector for {eve.name}" in vm.out("fscrypt status /")
 
 
+@pytest.mark.one_release("bookworm")
 def test_the_tool_changes_the_passphrase(vm: VM, eve: FscryptPerson) -> None:
     """The login password and the protector's, changed apart from each other to the same."""
     vm.run("chpasswd --crypt-method SHA512", stdin=f"{eve.name}:{NEW}\n")
@@ -87,7 +89,13 @@ def test_the_tool_changes_the_passphrase(vm: VM, eve: FscryptPerson) -> None:
     assert visit(eve, NEW, "cat letter") == [people.LETTER]
 
 
-@pytest.mark.parametrize("way", ["console", "su"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("console", marks=pytest.mark.one_release("trixie")),
+        pytest.param("su", marks=pytest.mark.one_release("bookworm")),
+    ],
+)
 def test_opens_at_the_console_and_with_su(vm: VM, eve: FscryptPerson, way: str) -> None:
     if way == "console":
         with shell.Console(vm) as console:
@@ -104,6 +112,7 @@ def test_opens_at_the_console_and_with_su(vm: VM, eve: FscryptPerson, way: str) 
     assert "letter" not in vm.out(f"ls -A {eve.home}")
 
 
+@pytest.mark.one_release("bookworm")
 def test_beside_pam_fscrypt(vm: VM, eve: FscryptPerson) -> None:
     """Both modules in the stack: the home opens, and is locked when the last session ends."""
     set_profiles(vm, "pyhome", "fscrypt")

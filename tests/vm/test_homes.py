@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.vm import people, shell
-from tests.vm.people import KINDS, LETTER, Person
+from tests.vm.people import LETTER, Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,16 +38,23 @@ def enter(vm: VM, person: Person, way: str) -> Iterator[Shell]:
             inner.logout()
 
 
-WAYS = ("ssh", "console", "su")
-#: Rarer kinds come in by ssh on both releases, and by the other ways on one.
-RARE = {"v1": "trixie", "plain-names": "bookworm"}
+#: Kinds of homes and ways in, and where each is tried: on both releases if no one is named.
+CASES = (
+    ("migrated", "ssh", ""),
+    ("migrated", "console", ""),
+    ("migrated", "su", ""),
+    ("private", "ssh", ""),
+    ("private", "console", "trixie"),
+    ("private", "su", "bookworm"),
+    ("v1", "ssh", "trixie"),
+    ("plain-names", "ssh", "bookworm"),
+)
 
 
 def cases() -> Iterator[ParameterSet]:
-    """Kinds of homes and ways in, each on the releases it is tried on."""
-    for kind, way in itertools.product(KINDS, WAYS):
-        marks = [pytest.mark.one_release(RARE[kind])] if kind in RARE and way != "ssh" else []
-        yield pytest.param(kind, way, marks=marks)
+    """Each of the :data:`CASES`, marked with its release."""
+    for kind, way, release in CASES:
+        yield pytest.param(kind, way, marks=[pytest.mark.one_release(release)] if release else [])
 
 
 @pytest.mark.parametrize(("kind", "way"), list(cases()))

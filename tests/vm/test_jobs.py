@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
+pytestmark = pytest.mark.one_release("bookworm")
+
 #: What a job leaves behind: its HOME, where it runs, and whether the letter can be read.
 JOB = "echo HOME=$HOME in=$(pwd) letter=$(cat letter 2>/dev/null) > /tmp/job-{name}"
 
@@ -44,6 +46,7 @@ def job_result(vm: VM, person: Person) -> str:
     return vm.out(f"cat /tmp/job-{person.name} 2>/dev/null || true")
 
 
+@pytest.mark.each_release
 def test_b7_cron_on_a_locked_home_runs_with_what_is_there(vm: VM, ada: Person) -> None:
     run_cron_job(vm, ada, JOB.format(name=ada.name))
     vm.wait_for(lambda: job_result(vm, ada) != "", "the job has run", 90)
@@ -120,6 +123,7 @@ def test_b7_a_lingering_user_manager_started_at_boot(vm: VM, ada: Person) -> Non
     ada.wait_until_locked(90)
 
 
+@pytest.mark.each_release
 def test_b11_roots_su_asks_nothing_and_says_that_the_home_is_locked(vm: VM, ada: Person) -> None:
     done = vm.run(f"su -l {ada.name} -c 'pwd; ls -A' < /dev/null")
     said = (done.out + done.err).splitlines()

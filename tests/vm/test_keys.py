@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
+pytestmark = pytest.mark.one_release("bookworm")
 
 def serials(session: shell.Shell, person: Person) -> list[str]:
     """The serials of the home's keys as ``keyctl show`` in the session shows them, in the order of ``Private.sig``."""
@@ -79,6 +80,7 @@ def test_su_does_not_put_keys_into_the_callers_keyring(vm: VM, ada: Person) -> N
         outer.logout()
 
 
+@pytest.mark.each_release
 def test_b4_after_logout_no_key_is_left_and_the_next_login_asks(vm: VM, ada: Person) -> None:
     """No usable key and no password is left, in no keyring, process or log; the next login needs the password again."""
     with shell.ssh(vm, ada.name, ada.password) as session:

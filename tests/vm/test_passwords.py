@@ -78,7 +78,6 @@ def test_a2_passwd_while_the_home_is_locked(vm: VM, ada: Person) -> None:
         console.logout()
 
 
-@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_a_wrong_old_password_changes_nothing_anywhere(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -121,7 +120,6 @@ def test_a_reset_by_root_costs_one_question(vm: VM, ada: Person) -> None:
         session.logout()
 
 
-@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_after_a_reset_a_wrong_old_password_lets_in_and_leaves_everything(vm: VM, ada: Person) -> None:
     set_by_root(vm, ada, NEW)
@@ -168,7 +166,6 @@ def test_after_a_reset_keyboard_interactive_ssh_asks(vm: VM, ada: Person) -> Non
             session.logout()
 
 
-@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_passwd_after_a_reset_wants_the_homes_password_too(vm: VM, ada: Person) -> None:
     """Between reset and repair, passwd changes both passwords or none."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
-pytestmark = pytest.mark.both_backends("trixie")
+pytestmark = pytest.mark.both_backends
 
 NEW = "Battery-Staple-8"
 CONF = "/etc/ssh/sshd_config.d/01-keys.conf"

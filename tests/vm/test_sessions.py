@@ -62,6 +62,7 @@ def test_two_sessions_ended_in_either_order(vm: VM, ada: Person, first_out: int)
     assert ada.leases() == []
 
 
+@pytest.mark.one_release("bookworm")
 def test_console_and_ssh_share_one_home(vm: VM, ada: Person) -> None:
     with shell.Console(vm) as console:
         console.login(ada.name, ada.password)
@@ -85,7 +86,6 @@ def test_b17_a_killed_session_releases_the_home(vm: VM, ada: Person, cursor: str
     assert ada.leases() == []
 
 
-@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_a_killed_session_leaves_the_home_to_the_other(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as victim, shell.ssh(vm, ada.name, ada.password) as survivor:
@@ -96,7 +96,6 @@ def test_a_killed_session_leaves_the_home_to_the_other(vm: VM, ada: Person) -> N
         ada.wait_until_locked()
 
 
-@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_a_dropped_connection_releases_the_home(vm: VM, ada: Person) -> None:
     session = shell.ssh(vm, ada.name, ada.password)
@@ -104,7 +103,6 @@ def test_a_dropped_connection_releases_the_home(vm: VM, ada: Person) -> None:
     ada.wait_until_locked()
 
 
-@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 @pytest.mark.parametrize("blow", ["restart", "kill -s KILL", "stop"])
 def test_b3_pyhomed_struck_with_two_sessions_open(vm: VM, ada: Person, blow: str) -> None:
@@ -128,7 +126,6 @@ def test_b3_pyhomed_killed_and_then_all_sessions(vm: VM, ada: Person) -> None:
         ada.wait_until_locked()
 
 
-@pytest.mark.one_release("trixie")
 @pytest.mark.both_backends
 def test_logging_in_needs_no_pyhomed(vm: VM, ada: Person) -> None:
     vm.run("systemctl stop pyhomed.socket pyhomed.service")
@@ -165,6 +162,7 @@ def test_sudo_and_cron_meanwhile_neither_keep_nor_take_the_home(vm: VM, ada: Per
     ada.wait_until_locked()
 
 
+@pytest.mark.one_release("trixie")
 def test_a11_b13_a_busy_home_is_locked_when_its_holder_ends_and_the_log_names_it(vm: VM, ada: Person, cursor: str) -> None:
     """A process with an open file outlives the session. The home stays open and usable for it; the log says who it is."""
     with shell.ssh(vm, ada.name, ada.password) as session:

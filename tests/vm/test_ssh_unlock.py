@@ -119,6 +119,7 @@ def test_a_busy_home_is_synced_once(vm: VM, laid_out: Person, keys: tuple[Path, 
     laid_out.wait_until_locked(60)
 
 
+@pytest.mark.one_release("bookworm")
 def test_sftp_and_scp_unlock(vm: VM, laid_out: Person, keys: tuple[Path, Path], tmp_path: Path, cursor: str) -> None:
     (tmp_path / "here").write_text("content")
     said = vm.run("pyhome sshd apply --yes --unlock-at-login")
@@ -142,6 +143,7 @@ def test_sftp_and_scp_unlock(vm: VM, laid_out: Person, keys: tuple[Path, Path], 
     assert (code, "keyboard-interactive" in said_to_scripts) == (REFUSED, True)
 
 
+@pytest.mark.one_release("trixie")
 def test_an_open_home_asks_nothing_and_without_a_key_nothing_is_gained(vm: VM, laid_out: Person, keys: tuple[Path, Path]) -> None:
     vm.run("pyhome sshd apply --yes --unlock-at-login; pyhome shell enable --yes ada")
     session = on_terminal(vm, "ssh", "-tt", *words(vm, keys[0]), "ada@127.0.0.1")

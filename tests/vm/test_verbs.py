@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.vm.vm import VM
 
 
+@pytest.mark.one_release("trixie")
 def test_a_user_in_a_session(vm: VM, ada: Person) -> None:
     """Status, locking from inside, unlocking again; the session that asks does not stand in its own way, its directory does."""
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -44,6 +45,7 @@ def test_a_user_in_a_session(vm: VM, ada: Person) -> None:
     ada.wait_until_locked()
 
 
+@pytest.mark.one_release("bookworm")
 def test_root_opens_a_home_by_hand_and_it_stays_open(vm: VM, ada: Person) -> None:
     said = vm.run(f"pyhome unlock {ada.name} --password-file -", stdin=ada.password).out
     assert said.rstrip().endswith("until 'pyhome lock'.")
