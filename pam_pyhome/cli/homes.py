@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import homes, removal_record
-from pam_pyhome.admin.conversion import was_opened
 from pam_pyhome.admin.conversion_record import find, users
-from pam_pyhome.cli import conversion_text, homes_json, homes_text, options
+from pam_pyhome.cli import homes_json, homes_text, options
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, FromFile, answers
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError, reported
@@ -60,8 +59,16 @@ def status(user: str | None, *, as_json: bool) -> None:
         _print(map(homes_text.headline, found))
         if os.geteuid() != 0:
             _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
-        _print(conversion_text.reminder(record, opened=was_opened(record)) for record in conversions)
+        _print(map(_reminder, conversions))
         _print(f"The home of {name} is being removed: 'pyhome remove {name}' finishes that." for name in removals)
+
+
+def _reminder(record: Record) -> str:
+    """What is still to be done about a home that is or was encrypted or decrypted."""
+    from pam_pyhome.admin.conversion import was_opened  # noqa: PLC0415 - half of the program, which most people never need
+    from pam_pyhome.cli.conversion_text import reminder  # noqa: PLC0415 - as above
+
+    return reminder(record, opened=was_opened(record))
 
 
 @click.command(help="Tell everything about the home of USER, and what to do next.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,19 +12,7 @@ import click
 from pam_pyhome import __version__
 from pam_pyhome.cli import homes_json
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.conversion import confirm, decrypt, encrypt
-from pam_pyhome.cli.create import create
-from pam_pyhome.cli.doctor import doctor
-from pam_pyhome.cli.ecryptfs import ecryptfs
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
-from pam_pyhome.cli.homes import inspect, list_, lock, passwd, sessions, status, unlock
-from pam_pyhome.cli.recover import recover
-from pam_pyhome.cli.recovery import recovery
-from pam_pyhome.cli.remove import remove
-from pam_pyhome.cli.setup import rollback, setup
-from pam_pyhome.cli.shell import shell
-from pam_pyhome.cli.sshd import sshd
-from pam_pyhome.cli.update import update
 from pam_pyhome.formats.facts import Failure
 from pam_pyhome.kernel.process import protect_memory
 
@@ -32,37 +21,55 @@ if TYPE_CHECKING:
 
 PROGRAM = "pyhome"
 
+#: Each verb, in the order of the help, and where it is: none is imported for another one, nor all of them for each completion.
+VERBS = {
+    "create": "create.create",
+    "remove": "remove.remove",
+    "encrypt": "conversion.encrypt",
+    "confirm": "conversion.confirm",
+    "decrypt": "conversion.decrypt",
+    "list": "homes.list_",
+    "status": "homes.status",
+    "inspect": "homes.inspect",
+    "sessions": "homes.sessions",
+    "unlock": "homes.unlock",
+    "lock": "homes.lock",
+    "passwd": "homes.passwd",
+    "recovery": "recovery.recovery",
+    "recover": "recover.recover",
+    "update": "update.update",
+    "setup": "setup.setup",
+    "rollback": "setup.rollback",
+    "doctor": "doctor.doctor",
+    "ecryptfs": "ecryptfs.ecryptfs",
+    "shell": "shell.shell",
+    "sshd": "sshd.sshd",
+}
 
-@click.group(invoke_without_command=True)
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is asked for."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """See `click.Group`."""
+        return list(VERBS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """See `click.Group`."""
+        module, _, attribute = VERBS.get(name, "").partition(".")
+        if not module:
+            return None
+        found: click.Command = getattr(importlib.import_module(f"pam_pyhome.cli.{module}"), attribute)
+        return found
+
+
+@click.group(cls=Verbs, invoke_without_command=True)
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Encrypted home directories that open at login and close at logout."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-cli.add_command(create)
-cli.add_command(remove)
-cli.add_command(encrypt)
-cli.add_command(confirm)
-cli.add_command(decrypt)
-cli.add_command(list_)
-cli.add_command(status)
-cli.add_command(inspect)
-cli.add_command(sessions)
-cli.add_command(unlock)
-cli.add_command(lock)
-cli.add_command(passwd)
-cli.add_command(recovery)
-cli.add_command(recover)
-cli.add_command(update)
-cli.add_command(setup)
-cli.add_command(rollback)
-cli.add_command(doctor)
-cli.add_command(ecryptfs)
-cli.add_command(shell)
-cli.add_command(sshd)
 
 
 def main() -> NoReturn:

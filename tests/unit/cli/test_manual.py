@@ -22,7 +22,10 @@ SAME = "options of"
 def leaves(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     """All verbs under their full names."""
     if isinstance(command, click.Group):
-        for inner, each in command.commands.items():
+        context = click.Context(command)
+        for inner in command.list_commands(context):
+            each = command.get_command(context, inner)
+            assert each is not None
             yield from leaves(each, f"{name} {inner}")
     else:
         yield name, command
