@@ -19,7 +19,7 @@ from pam_pyhome.backends import fscrypt_store, kept
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import CreateError, FormatError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
-from pam_pyhome.kernel import files, libpam
+from pam_pyhome.kernel import chkpwd, files, libpam
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,7 +161,7 @@ def check_login(user: str, password: bytes) -> None:
         service = _service()
         wrong = service is not None and libpam.authenticate(service, user, password) != libpam.SUCCESS
     else:
-        wrong = run(["unix_chkpwd", user, "nullok"], said=password + b"\0")[0] == libpam.AUTH_ERR
+        wrong = chkpwd.is_wrong(user, password)
     if wrong:
         raise CreateError(user, facts.WRONG_PASSWORD)
 

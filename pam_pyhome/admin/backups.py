@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pam_pyhome.backends import ecryptfs_store, fscrypt_renew, kept
+from pam_pyhome.backends import ecryptfs_store, fscrypt_protectors, fscrypt_renew, kept
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends.fscrypt_find import PREVIOUS
+from pam_pyhome.backends.ecryptfs import PARSERS
+from pam_pyhome.backends.fscrypt_find import PREVIOUS, policy_copy, protector_copy
 from pam_pyhome.errors import FormatError, RestoreError, StorageError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import fscrypt_meta as meta
-from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
 from pam_pyhome.kernel.files import STAGED_SUFFIX
 from pam_pyhome.kernel.process import rights_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SAME, DIFFERS, MISSING, DAMAGED = "as the file", "another than the file", "the file is missing", "the copy is damaged"
 NO_SUCH = "there is no such copy"
 _LIMIT = 65536
-_POLICY, _PROTECTOR = "fscrypt-policy-", "fscrypt-protector-"
+_POLICY, _PROTECTOR = policy_copy(""), protector_copy("")
 
 
 class Backup(NamedTuple):
@@ -164,12 +164,7 @@ class _Ecryptfs:
 
     def check(self, content: bytes) -> None:
         """See `_Place`."""
-        if self._name == layout.SIGNATURES:
-            layout.parse_signatures(content)
-        elif self._name == layout.MOUNTPOINT:
-            layout.parse_mountpoint(content)
-        else:
-            parse_wrapped(content)
+        PARSERS[self._name](content)
 
     def read(self) -> bytes:
         """See `_Place`."""
@@ -236,7 +231,7 @@ class _Protector:
     def write(self, content: bytes) -> None:
         """See `_Place`. There must be one login protector only: a second becomes one of a custom passphrase."""
         protector = meta.parse_protector(content, self._descriptor)
-        others = [each for each, _ in fscrypt_renew.login_protectors(self._account) if each.descriptor != self._descriptor]
+        others = [each for each, _ in fscrypt_protectors.of_login(self._account) if each.descriptor != self._descriptor]
         if others and protector.source == meta.LOGIN:
             content = meta.as_custom(protector, fscrypt_renew.FORMER + self._account.name)
         owner = store.owner_of(self._mount, store.PROTECTORS, self._descriptor, self._account)

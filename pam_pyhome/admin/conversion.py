@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import conversion_checks as checks
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin import conversion_kinds as kinds
 from pam_pyhome.admin import conversion_swap as swap
-from pam_pyhome.admin import tree, tree_compare, tree_copy
+from pam_pyhome.admin import in_use, tree, tree_compare, tree_copy
 from pam_pyhome.admin.conversion_record import Journal, Record, is_swapped, other_home, place_of
 from pam_pyhome.admin.homes import be_root
 from pam_pyhome.backends import registry
@@ -31,6 +30,7 @@ from pam_pyhome.errors import (
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
+from pam_pyhome.kernel import deleting
 from pam_pyhome.policy import verbs
 
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ def _same(journal: Journal, outlook: Outlook) -> Record | None:
 
 
 def _remove(account: Account) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(place_of(account))
+    deleting.delete(place_of(account))
 
 
 def _finish(journal: Journal, kind: kinds.Kind) -> None:
@@ -214,7 +213,7 @@ def _fill(journal: Journal, record: Record, password: bytes, watcher: Watcher) -
     for _ in range(_ROUNDS):
         before = tree.fingerprint(account.home)
         worker = _Worker(account, kind, journal.lock)
-        checks.check_quiet(account, place_of(account))
+        in_use.check(account, account.home, place_of(account))
         with swap.unless_changed(account.home, before) as unchanged:
             kind.fill(account, password, worker.copy, watcher.progress)
         if not unchanged():
@@ -236,7 +235,7 @@ class _Worker(NamedTuple):
     def copy(self, target: str, progress: Progress, settle: Settle | None = None) -> None:
         """Make `target` the same as the source; for `settle` see `conversion_kinds.Work`. CopyError, CopyDiffersError, OSError."""
         # From now on nobody else gets to the copy, unless they are there already.
-        checks.check_quiet(self.account, place_of(self.account))
+        in_use.check(self.account, self.account.home, place_of(self.account))
         for again in (False, True):
             self._copy(target, progress, again=again, whole_seconds=settle is not None)
             if settle is not None:
@@ -294,7 +293,7 @@ def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) 
             worker.copy(other_home(account), watcher.progress)
         if not unchanged():
             continue
-        checks.check_quiet(account)
+        in_use.check(account, account.home)
         _lock(account)
         if swap.decrypted(journal, record, before):
             return

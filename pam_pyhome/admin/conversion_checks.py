@@ -7,7 +7,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from pam_pyhome.admin import account_tools, conversion_kinds, creation, creation_choice, creation_facts, tree
+from pam_pyhome.admin import account_tools, conversion_kinds, creation, creation_choice, creation_facts, in_use, tree
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin.accounts import find as find_account
 from pam_pyhome.admin.conversion_record import find, is_swapped, other_home
@@ -23,8 +23,6 @@ from pam_pyhome.errors import (
     SpaceError,
     UnfitHomeError,
 )
-from pam_pyhome.formats.mountinfo import parse_mountinfo
-from pam_pyhome.kernel import holders, mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -151,16 +149,6 @@ def _present(account: Account, kind: Kind, record: Record | None) -> int:
 # What is in the way
 
 
-def check_quiet(account: Account, *places: str) -> None:
-    """HomeBusyError while the user has processes, or anybody has files open below the home or `places`."""
-    found = {line.split(" (")[0]: line for line in holders.processes_of(account.uid)}
-    for place in (account.home, *places):
-        device = os.stat(place).st_dev
-        found.update((line.split(" (")[0], line) for line in holders.holders_below(os.major(device), os.minor(device), place))
-    if found:
-        raise HomeBusyError(account.home, tuple(found.values()))
-
-
 def check_files(account: Account, kind: Kind) -> None:
     """UnfitHomeError if there is anything in the open home that cannot be copied."""
     survey = tree.survey(account.home, leave_out=kind.own_names, encrypted=True)
@@ -182,18 +170,11 @@ def check_login(user: str, password: bytes) -> None:
 def _problems(account: Account, survey: Survey) -> list[PyhomeError]:
     found: list[PyhomeError] = []
     try:
-        check_quiet(account)
+        in_use.check(account, account.home)
     except HomeBusyError as error:
         found.append(error)
-    inside = [*map(_obstacle, _mounted(account.home)), *_lines(survey.obstacles)]
+    inside = [*map(_obstacle, in_use.mounted(account.home)), *_lines(survey.obstacles)]
     return [*found, *([UnfitHomeError(account.name, tuple(inside))] if inside else [])]
-
-
-def _mounted(home: str) -> list[str]:
-    """What is mounted on or below the home, but for the home itself as it opens."""
-    top = os.fsencode(os.path.realpath(home))
-    found = [mount for mount in parse_mountinfo(mounts.read_mountinfo()) if (mount.mountpoint + b"/").startswith(top + b"/")]
-    return [os.fsdecode(mount.mountpoint) for mount in found if mount.mountpoint != top or mount.fstype != creation_choice.ECRYPTFS]
 
 
 def _obstacle(path: str) -> str:

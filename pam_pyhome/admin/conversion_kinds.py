@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -28,6 +27,7 @@ from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt import FscryptBackend
 from pam_pyhome.errors import CreateError, PyhomeError, StorageError, WrongPassphraseError
 from pam_pyhome.formats import ecryptfs_layout as layout
+from pam_pyhome.kernel import deleting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -226,7 +226,7 @@ class Ecryptfs:
 
     def watched(self, account: Account) -> str:
         """The ciphertext."""
-        place = _final(account) if self.is_placed(account) else _staged(account)
+        place = ecryptfs_store.storage_of(account) if self.is_placed(account) else _staged(account)
         return f"{place}/{ecryptfs_store.LOWER}"
 
     def where(self, account: Account) -> str:
@@ -235,25 +235,24 @@ class Ecryptfs:
 
     def is_placed(self, account: Account) -> bool:
         """The key files and the ciphertext are where they belong."""
-        return os.path.lexists(_final(account))
+        return os.path.lexists(ecryptfs_store.storage_of(account))
 
     def place(self, account: Account) -> None:
         """See `Kind.place`."""
-        os.rename(_staged(account), _final(account))
+        os.rename(_staged(account), ecryptfs_store.storage_of(account))
         os.rmdir(os.path.dirname(_staged(account)))
-        sync_directory(os.path.dirname(_final(account)))
+        sync_directory(os.path.dirname(ecryptfs_store.storage_of(account)))
 
     def withdraw(self, account: Account) -> None:
         """See `Kind.withdraw`."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(os.path.dirname(_staged(account)), 0o700)
-        os.rename(_final(account), _staged(account))
-        sync_directory(os.path.dirname(_final(account)))
+        os.rename(ecryptfs_store.storage_of(account), _staged(account))
+        sync_directory(os.path.dirname(ecryptfs_store.storage_of(account)))
 
     def discard(self, record: Record) -> None:
         """Key files and ciphertext that are not in their place."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(os.path.dirname(_staged(record.account)))
+        deleting.delete(os.path.dirname(_staged(record.account)))
 
     def was_opened(self, account: Account) -> bool:
         """The good copy of its signatures is of this home."""
@@ -265,12 +264,8 @@ class Ecryptfs:
         if ecryptfs_mount.mountpoint(account) != os.fsencode(os.path.realpath(account.home)):
             raise StorageError(account.home, "is not encrypted as a whole")
         if not self.is_placed(account):
-            raise StorageError(_final(account), "there is no such directory")
+            raise StorageError(ecryptfs_store.storage_of(account), "there is no such directory")
         return ()
-
-
-def _final(account: Account) -> str:
-    return ecryptfs_store.shared_path(account, "").rstrip("/")
 
 
 def _staged(account: Account) -> str:
@@ -326,5 +321,4 @@ class _Line:
 
 def drop_kept(account: Account) -> None:
     """Remove the good copies of key files of a home that is encrypted no more."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(f"{kept.STATE}/{account.uid}.{account.name}")
+    deleting.delete(kept.place_of(account))

@@ -7,7 +7,7 @@ copies are told apart by their inodes: that of the new one is in the record.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import user_records
 from pam_pyhome.backends import kept
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.fscrypt_create import Step
 
 DIRECTORY = kept.CONVERTING
-_LOCK_SECONDS = 5.0
 _PREFIX = ".pyhome-converting."
 
 
@@ -52,28 +51,12 @@ def other_home(account: Account) -> str:
     return f"{place_of(account)}/home"
 
 
-class Journal:
-    """The record of one user. Use as a context manager, which lets nobody else convert this home meanwhile.
-
-    `lock` is a descriptor for programs that work for us to inherit: until they have ended, too, nobody else goes on. StorageError
-    if it is not had in a few seconds.
-    """
+class Journal(user_records.Journal):
+    """The record of one user, whose home nobody else is converting meanwhile."""
 
     def __init__(self, user: str) -> None:
         """Nothing happens yet."""
-        self.user = user
-        self.lock = -1
-
-    def __enter__(self) -> Self:
-        """Lock."""
-        self.lock = user_records.lock_of(DIRECTORY, self.user, _LOCK_SECONDS, "converting")
-        user_records.sweep(DIRECTORY, self.user)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Unlock."""
-        user_records.sweep(DIRECTORY, self.user)
-        os.close(self.lock)
+        super().__init__(DIRECTORY, user, "converting")
 
     def read(self) -> Record | None:
         """The record, or None."""
@@ -81,12 +64,8 @@ class Journal:
 
     def write(self, record: Record) -> Record:
         """Put the record on disk; the record."""
-        user_records.replace(DIRECTORY, self.user, user_records.emit(record.account, record._asdict()))
+        self.put(record.account, record._asdict())
         return record
-
-    def forget(self) -> None:
-        """There is nothing to go on with, or to take back."""
-        user_records.forget(DIRECTORY, self.user)
 
 
 def find(user: str) -> Record | None:

@@ -11,8 +11,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin import account_tools, tree
-from pam_pyhome.admin import conversion_checks as checks
+from pam_pyhome.admin import account_tools, in_use, tree
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin import conversion_kinds as kinds
 from pam_pyhome.admin.conversion_record import is_swapped, other_home, place_of
@@ -60,7 +59,7 @@ def encrypted(journal: Journal, record: Record, before: str, password: bytes) ->
     """
     account, kind = record.account, kinds.named(record.backend)
     with _alone(account):
-        checks.check_quiet(account, place_of(account))
+        in_use.check(account, account.home, place_of(account))
         if tree.fingerprint(account.home) != before:
             return False
         cipher = tree.fingerprint(kind.watched(account))
@@ -73,7 +72,7 @@ def encrypted(journal: Journal, record: Record, before: str, password: bytes) ->
                 return False
             _check_kind(account, record.backend)
             registry.named(record.backend).unlock(account, password, exact=True)
-            checks.check_quiet(account, place_of(account))
+            in_use.check(account, account.home, place_of(account))
         except BaseException:
             _return(journal, record)
             raise
@@ -85,7 +84,7 @@ def decrypted(journal: Journal, record: Record, before: str) -> bool:
     """Put the plain home in its place; False if the encrypted one, which is locked, is not as it was `before` any more."""
     account, kind = record.account, kinds.named(record.backend)
     with _alone(account):
-        checks.check_quiet(account, place_of(account))
+        in_use.check(account, account.home, place_of(account))
         if tree.fingerprint(kind.watched(account)) != before or registry.named(record.backend).mounted(account) is not None:
             return False
         plain = tree.fingerprint(other_home(account))
@@ -98,7 +97,7 @@ def decrypted(journal: Journal, record: Record, before: str) -> bool:
             if kind.is_placed(account):
                 kind.withdraw(account)
             _check_kind(account, None)
-            checks.check_quiet(account, place_of(account))
+            in_use.check(account, account.home, place_of(account))
         except BaseException:
             _return(journal, record)
             raise
@@ -173,7 +172,7 @@ def settle(journal: Journal, record: Record) -> Record:
         if not plain_home and not placed and kind.has_storage:
             raise ConversionError(account.name, facts.MOVED)
         return journal.write(record._replace(phase=facts.SWAPPED if is_swapped(record) else facts.COPYING))
-    checks.check_quiet(account)
+    in_use.check(account, account.home)
     if registry.named(record.backend).mounted(account) is not None:
         raise StorageError(account.home, "is open; lock it with 'pyhome lock'")
     return _settle_halfway(journal, record, kind)

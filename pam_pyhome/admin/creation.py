@@ -115,8 +115,8 @@ def _check_place(account: Account) -> None:
     found = registry.find(account)
     if found is not None and look_up(account.name) is not None:
         raise CreateError(account.name, facts.ENCRYPTED, found.name)
-    if os.path.lexists(ecryptfs_store.shared_path(account, "")):
-        raise CreateError(account.name, facts.LEFT_OVER, ecryptfs_store.shared_path(account, "").rstrip("/"))
+    if os.path.lexists(ecryptfs_store.storage_of(account)):
+        raise CreateError(account.name, facts.LEFT_OVER, ecryptfs_store.storage_of(account))
     try:
         if not stat.S_ISDIR(os.lstat(account.home).st_mode):
             raise CreateError(account.name, facts.NOT_A_DIRECTORY, account.home)

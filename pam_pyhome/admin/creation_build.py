@@ -99,7 +99,7 @@ def _places(account: Account, backend: str) -> tuple[tuple[str, str], ...]:
     home = (staged_home(account), account.home)
     if backend != ECRYPTFS:
         return (home,)
-    return ((_staged_storage(account), os.path.dirname(ecryptfs_store.shared_path(account, ecryptfs_store.CONFIG))), home)
+    return ((_staged_storage(account), ecryptfs_store.storage_of(account)), home)
 
 
 def place(account: Account, backend: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -18,7 +17,7 @@ from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt_create import take_back
 from pam_pyhome.errors import FormatError, PyhomeError
-from pam_pyhome.kernel import files
+from pam_pyhome.kernel import deleting, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,8 +154,7 @@ def _undo(step: Step) -> None:
     if kind == PLACE:
         _undo_placing(*rest)
     elif kind == TREE:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(rest[0])
+        deleting.delete(rest[0])
     else:
         take_back(step)
 

@@ -20,7 +20,7 @@ from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.admin.removal_record import Journal, Record, find, place_of
 from pam_pyhome.backends import ecryptfs_store, fscrypt_remove, kept, registry
 from pam_pyhome.errors import CreateError, HomeElsewhereError, HomeInUseError, PyhomeError, RemoveError, StorageError
-from pam_pyhome.kernel import files, trees
+from pam_pyhome.kernel import deleting, files, trees
 from pam_pyhome.policy.by_hand import Locker, describe_session
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -162,7 +162,7 @@ def _erase(journal: Journal, record: Record) -> Record:
             stayed.update(fscrypt_remove.remove(account, mount, identifier, record.protectors))
         if record.storage:
             _delete_in(f"{ecryptfs_store.SHARED}/{place_of(account.name)}/{_STORAGE}", ecryptfs_store.CONFIG)
-        _delete_in(kept.STATE, os.path.basename(checks.kept_of(account)))
+        _delete_in(kept.STATE, os.path.basename(kept.place_of(account)))
         record = journal.write(record._replace(phase=facts.LEAVING, stayed=tuple(sorted(stayed))))
     return record
 
@@ -199,7 +199,7 @@ def _delete_in(parent: str, name: str) -> None:
     except FileNotFoundError:
         return
     try:
-        trees.remove_tree(below, name)
+        deleting.remove_tree(below, name)
     finally:
         os.close(below)
     sync_directory(parent)

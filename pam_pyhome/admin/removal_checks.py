@@ -8,16 +8,16 @@ import pwd
 import stat
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin import account_tools, conversion_kinds, conversion_record, creation_record
+from pam_pyhome.admin import account_tools, conversion_kinds, conversion_record, creation_record, in_use
 from pam_pyhome.admin import removal_facts as facts
 from pam_pyhome.admin.accounts import look_up, uid_min
 from pam_pyhome.admin.creation_choice import ECRYPTFS, FSCRYPT
 from pam_pyhome.admin.removal_record import Record
-from pam_pyhome.backends import ecryptfs_store, fscrypt_find, fscrypt_remove, fscrypt_store, kept, registry
+from pam_pyhome.backends import ecryptfs_store as store
+from pam_pyhome.backends import fscrypt_find, fscrypt_protectors, fscrypt_store, kept, registry
 from pam_pyhome.backends.base import Account
-from pam_pyhome.errors import HomeBusyError, NoHomeError, NoUserError, RemoveError
-from pam_pyhome.formats.mountinfo import parse_mountinfo
-from pam_pyhome.kernel import holders, mounts, trees
+from pam_pyhome.errors import NoHomeError, NoUserError, RemoveError
+from pam_pyhome.kernel import deleting, trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,10 +41,10 @@ def look(user: str, *, keep_account: bool) -> Record:
     backend = found.name if found is not None else FSCRYPT if _kept_policies(account) else ECRYPTFS
     if found is not None and backend == ECRYPTFS:
         conversion_kinds.Ecryptfs().origin(account)
-    check_unused(account)
-    check_mounts(account, but=ECRYPTFS)
+    in_use.check(account, *filter(os.path.lexists, (account.home, store.storage_of(account))))
+    check_mounts(account, opens=True)
     policies = tuple(_policies(account)) if backend == FSCRYPT else ()
-    protectors = {name for mount, identifier in policies for name in fscrypt_remove.protectors_of(account, mount, identifier)}
+    protectors = {name for mount, identifier in policies for name in fscrypt_protectors.of_policy(account, mount, identifier)}
     storage = _check_storage(account) if backend == ECRYPTFS else 0
     names = tuple(sorted(protectors))
     return Record(account, backend, keep_account, parent, inode, storage, policies, names, facts.MOVING)
@@ -58,7 +58,7 @@ def whose(user: str) -> Account:
     if not user or "/" in user or user.startswith(".") or not user.isprintable():
         raise NoUserError(user)
     home = f"{account_tools.base()}/{user}"
-    uids = set(_kept_uids(user)) | {status.st_uid for status in _statuses(home, ecryptfs_store.SHARED + "/" + user)}
+    uids = set(_kept_uids(user)) | {status.st_uid for status in _statuses(home, store.SHARED + "/" + user)}
     if not uids:
         raise NoUserError(user)
     if len(uids) > 1 or uids & {entry.pw_uid for entry in pwd.getpwall()}:
@@ -148,12 +148,12 @@ def _check_home(account: Account) -> int:
 
 def _check_storage(account: Account) -> int:
     """The same of the directory with an eCryptfs home's key files and ciphertext."""
-    path = storage_of(account)
+    path = store.storage_of(account)
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return 0
-    _check_roots(account, ecryptfs_store.SHARED)
+    _check_roots(account, store.SHARED)
     if not stat.S_ISDIR(status.st_mode):
         raise RemoveError(account.name, facts.BAD_PLACE, f"{path} is no directory")
     if status.st_uid not in (0, account.uid):
@@ -161,24 +161,14 @@ def _check_storage(account: Account) -> int:
     return status.st_ino
 
 
-def storage_of(account: Account) -> str:
-    """Where an eCryptfs home has its key files and its ciphertext."""
-    return ecryptfs_store.shared_path(account, "").rstrip("/")
-
-
 def has_leftovers(account: Account) -> bool:
     """Whether there are copies of key files of somebody whose home directory is gone."""
-    return os.path.isdir(kept_of(account))
-
-
-def kept_of(account: Account) -> str:
-    """Where the good copies of key files are."""
-    return f"{kept.STATE}/{account.uid}.{account.name}"
+    return os.path.isdir(kept.place_of(account))
 
 
 def _kept_policies(account: Account) -> list[str]:
     try:
-        names = os.listdir(kept_of(account))
+        names = os.listdir(kept.place_of(account))
     except FileNotFoundError:
         return []
     return [name.removeprefix(_POLICY) for name in names if name.startswith(_POLICY)]
@@ -196,35 +186,21 @@ def _policies(account: Account) -> Iterator[tuple[str, str]]:
             yield mount, identifier
 
 
-def check_unused(account: Account) -> None:
-    """HomeBusyError while the user has processes, or anybody has files open in the home or in what it is stored in."""
-    found = {line.split(" (")[0]: line for line in holders.processes_of(account.uid)}
-    for place in (account.home, storage_of(account)):
-        with contextlib.suppress(FileNotFoundError):
-            device = os.lstat(place).st_dev
-            lines = holders.holders_below(os.major(device), os.minor(device), os.path.realpath(place))
-            found.update((line.split(" (")[0], line) for line in lines)
-    if found:
-        raise HomeBusyError(account.home, tuple(found.values()))
-
-
 def check_frozen(account: Account) -> None:
     """RemoveError for anything that could not be deleted later, when without its key nobody can change that any more."""
-    for path in (account.home, storage_of(account)):
+    for path in (account.home, store.storage_of(account)):
         with contextlib.suppress(FileNotFoundError):
             parent = trees.open_below(os.path.dirname(path))
             try:
-                name = trees.find_frozen(parent, os.path.basename(path))
+                name = deleting.find_frozen(parent, os.path.basename(path))
             finally:
                 os.close(parent)
             if name is not None:
                 raise RemoveError(account.name, facts.FROZEN, name)
 
 
-def check_mounts(account: Account, *, but: str = "") -> None:
-    """RemoveError for anything that is mounted on or in the home, but for the home itself as a file system of the type `but`."""
-    tops = [os.fsencode(os.path.realpath(path)) for path in (account.home, storage_of(account))]
-    for mount in parse_mountinfo(mounts.read_mountinfo()):
-        is_inside = any((mount.mountpoint + b"/").startswith(top + b"/") for top in tops)
-        if is_inside and (mount.mountpoint != tops[0] or mount.fstype != but):
-            raise RemoveError(account.name, facts.MOUNTED, os.fsdecode(mount.mountpoint))
+def check_mounts(account: Account, *, opens: bool = False) -> None:
+    """RemoveError for anything that is mounted on or in the home; with `opens` not for the home itself as eCryptfs opens it."""
+    found = in_use.mounted(account.home, store.storage_of(account), opens=opens)
+    if found:
+        raise RemoveError(account.name, facts.MOUNTED, found[0])

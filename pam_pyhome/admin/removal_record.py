@@ -6,15 +6,13 @@ left is found by what the record says, because neither the account nor the home 
 
 from __future__ import annotations
 
-import os
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from pam_pyhome.admin import user_records
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import FormatError
 
 DIRECTORY = "/var/lib/pyhome/removing"
-_LOCK_SECONDS = 5.0
 _PREFIX = ".pyhome-removing."
 
 
@@ -43,35 +41,17 @@ def place_of(user: str) -> str:
     return _PREFIX + user
 
 
-class Journal:
-    """The record of one user. Use as a context manager, which lets nobody else remove this home meanwhile.
-
-    `lock` is a descriptor for programs that work for us to inherit. StorageError if it is not had in a few seconds.
-    """
+class Journal(user_records.Journal):
+    """The record of one user, whose home nobody else is removing meanwhile."""
 
     def __init__(self, user: str) -> None:
         """Nothing happens yet."""
-        self.user = user
-        self.lock = -1
-
-    def __enter__(self) -> Self:
-        """Lock."""
-        self.lock = user_records.lock_of(DIRECTORY, self.user, _LOCK_SECONDS, "removing")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Unlock."""
-        user_records.sweep(DIRECTORY, self.user)
-        os.close(self.lock)
+        super().__init__(DIRECTORY, user, "removing")
 
     def write(self, record: Record) -> Record:
         """Put the record on disk; the record."""
-        user_records.replace(DIRECTORY, self.user, user_records.emit(record.account, record._asdict()))
+        self.put(record.account, record._asdict())
         return record
-
-    def forget(self) -> None:
-        """There is nothing left to do."""
-        user_records.forget(DIRECTORY, self.user)
 
 
 def find(user: str) -> Record | None:

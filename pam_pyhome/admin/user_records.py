@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.errors import FormatError, StorageError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAX = 1 << 20
 _VERSION = 1
+_LOCK_SECONDS = 5.0
 LOCK = ".lock"
 
 
@@ -37,11 +38,6 @@ def lock(directory: str, name: str, seconds: float, what: tuple[str, str]) -> in
         os.close(fd)
         raise StorageError(*what)
     return fd
-
-
-def lock_of(directory: str, user: str, seconds: float, doing: str) -> int:
-    """The lock of one user's record. StorageError that says who has it."""
-    return lock(directory, f"{LOCK}.{user}", seconds, (f"the home of {user}", f"another pyhome is {doing} it"))
 
 
 def users(directory: str) -> list[str]:
@@ -90,6 +86,44 @@ def forget(directory: str, user: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{directory}/{user}")
     sync_directory(directory)
+
+
+class Journal:
+    """The record of one user in a directory. Use as a context manager, which lets nobody else do the same to the home meanwhile.
+
+    `lock` is a descriptor for programs that work for us to inherit: until they have ended, too, nobody else goes on. StorageError
+    if it is not had in a few seconds.
+    """
+
+    def __init__(self, directory: str, user: str, doing: str) -> None:
+        """Nothing happens yet."""
+        self.user = user
+        self.lock = -1
+        self._directory = directory
+        self._doing = doing
+
+    def __enter__(self) -> Self:
+        """Lock."""
+        what = (f"the home of {self.user}", f"another pyhome is {self._doing} it")
+        self.lock = lock(self._directory, f"{LOCK}.{self.user}", _LOCK_SECONDS, what)
+        self._sweep()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Unlock."""
+        self._sweep()
+        os.close(self.lock)
+
+    def _sweep(self) -> None:
+        sweep(self._directory, self.user)
+
+    def put(self, account: Account, fields: dict[str, Any]) -> None:
+        """Put a record of one JSON object on disk. OSError."""
+        replace(self._directory, self.user, emit(account, fields))
+
+    def forget(self) -> None:
+        """End the record: there is nothing to go on with, or to take back. OSError."""
+        forget(self._directory, self.user)
 
 
 # Records that are one JSON object

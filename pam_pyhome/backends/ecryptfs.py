@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
 
-_PARSERS: dict[str, Callable[[bytes], object]] = {
+PARSERS: dict[str, Callable[[bytes], object]] = {
     layout.WRAPPED: parse_wrapped,
     layout.RECOVERY: parse_wrapped,
     layout.SIGNATURES: layout.parse_signatures,
@@ -102,7 +102,7 @@ class EcryptfsBackend:
 
     def _check(self, name: str, content: bytes, opened: OpenedHome) -> None:
         """FormatError for a file that does not parse, or names other keys than the home was opened with."""
-        parsed = _PARSERS[name](content)
+        parsed = PARSERS[name](content)
         if name == layout.SIGNATURES and parsed != ecryptfs_mount.signatures_of(opened):
             raise FormatError(name, "names other keys than those of the home")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept
 from pam_pyhome.backends.base import Description
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
@@ -46,9 +46,9 @@ def _slots(account: Account) -> tuple[Slot, ...]:
         directory = _or_nothing(account, ecryptfs_store.CONFIG) or f"{account.home}/{ecryptfs_store.CONFIG}"
     kind = OWN if ecryptfs_store.has(account, layout.WRAPPING_INDEPENDENT) else LOGIN
     slots = [Slot(f"{directory}/{layout.WRAPPED}", kind, *_judge_live(account, layout.WRAPPED))]
-    kept = ecryptfs_store.read_kept(account, layout.WRAPPED)
-    if kept is not None:
-        slots.append(Slot(f"{ecryptfs_store.STATE}/{account.uid}.{account.name}/{layout.WRAPPED}", COPY, *_judge(kept)))
+    copy = ecryptfs_store.read_kept(account, layout.WRAPPED)
+    if copy is not None:
+        slots.append(Slot(f"{kept.place_of(account)}/{layout.WRAPPED}", COPY, *_judge(copy)))
     if ecryptfs_store.has(account, layout.RECOVERY):
         slots.append(Slot(f"{directory}/{layout.RECOVERY}", RECOVERY, *_judge_live(account, layout.RECOVERY)))
     return tuple(slots)

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 
+from pam_pyhome.backends import kept
 from pam_pyhome.errors import StorageError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.kernel import files
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 SHARED = "/home/.ecryptfs"
-STATE = "/var/lib/pyhome"
 CONFIG = ".ecryptfs"
 LOWER = ".Private"
 LIMITS = {
@@ -36,9 +36,14 @@ PREVIOUS = layout.WRAPPED + ".previous"
 MISSING = b""  # what a file that is not there, or cannot be read, counts as
 
 
+def storage_of(account: Account) -> str:
+    """The directory in which `ecryptfs-setup-private -b` keeps the account's key files and ciphertext."""
+    return f"{SHARED}/{account.name}"
+
+
 def shared_path(account: Account, name: str) -> str:
-    """Where `ecryptfs-setup-private -b` keeps `name` of this account."""
-    return f"{SHARED}/{account.name}/{name}"
+    """Where it keeps `name` of this account."""
+    return f"{storage_of(account)}/{name}"
 
 
 def locate(account: Account, name: str) -> str | None:
@@ -162,47 +167,18 @@ def recreate_config(account: Account) -> None:
     """Make the configuration directory again where it has been deleted, if its parent is the user's."""
     with rights_of(account.uid, account.gid):
         if locate(account, CONFIG) is None:
-            parent = os.path.dirname(shared_path(account, CONFIG))
+            parent = storage_of(account)
             os.mkdir(f"{parent if _is_directory(parent) else account.home}/{CONFIG}", 0o700)
-
-
-def _open_kept(account: Account, *, create: bool) -> int:
-    """Descriptor of the root-owned directory with this account's copies."""
-    path = f"{STATE}/{account.uid}.{account.name}"
-    if create:
-        for level in (STATE, path):
-            try:
-                os.mkdir(level, 0o700)
-            except FileExistsError:
-                continue
-    return files.open_directory(path, owners=(0,))
 
 
 def read_kept(account: Account, name: str) -> bytes | None:
     """The copy of `name` that was good at the last login, or None."""
-    try:
-        directory = _open_kept(account, create=False)
-    except FileNotFoundError:
-        return None
-    try:
-        return files.read_file(directory, name, owners=(0,), limit=LIMITS[name])
-    except FileNotFoundError:
-        return None
-    finally:
-        os.close(directory)
+    return kept.read(account, name, LIMITS[name])
 
 
 def keep(account: Account, name: str, content: bytes) -> None:
     """Keep `content` as the good copy of `name`; nothing is written if it is there already."""
-    directory = _open_kept(account, create=True)
-    try:
-        limit = LIMITS.get(name, LIMITS[layout.WRAPPED])
-        if not (
-            files.exists(directory, name) and files.read_file(directory, name, owners=(0,), limit=limit) == content
-        ):
-            files.replace_file(directory, name, content)
-    finally:
-        os.close(directory)
+    kept.keep(account, name, content)
 
 
 def is_kept(account: Account) -> bool:

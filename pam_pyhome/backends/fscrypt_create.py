@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome.backends import fscrypt_protectors as protectors
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt import FscryptBackend
 from pam_pyhome.backends.fscrypt_derive import wrapping_key
 from pam_pyhome.backends.fscrypt_keys import attach
-from pam_pyhome.errors import FormatError, PyhomeError, StorageError, UnsafeFileError
+from pam_pyhome.backends.fscrypt_protectors import Protector
+from pam_pyhome.errors import PyhomeError, StorageError
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
-from pam_pyhome.formats.fscrypt_conf import Link, emit_link
 from pam_pyhome.kernel import files, fscrypt
 from pam_pyhome.kernel.cipher import aes256_ctr
 from pam_pyhome.kernel.process import rights_of
@@ -41,18 +42,6 @@ class Created(Record):
     policy: str
     protector: str
     record: OpenRecord
-
-
-class _Secret(Record):
-    """A protector: its name, where its file is, its key."""
-
-    descriptor: str
-    mount: str
-    key: bytes
-
-    def __repr__(self) -> str:
-        """Never the key."""
-        return f"_Secret({self.descriptor})"
 
 
 def missing(path: str) -> str | None:
@@ -131,14 +120,16 @@ def _create(account: Account, password: bytes, costs: meta.Costs, recovery: byte
         set_up(place)
     login = _login_protector(account, password, costs, note)
     if mount != store.ROOT:
-        link = emit_link(Link(store.uuid_of(store.ROOT), store.ROOT))
-        _write(account, mount, store.PROTECTORS, f"{login.descriptor}.link", link, note)
-    protectors = [login]
+        _write(account, mount, store.PROTECTORS, f"{login.descriptor}.link", protectors.link_to_root(), note)
+    slots = [login]
     if recovery is not None:
-        name = meta.RECOVERY_NAME + account.name
-        protectors.append(_new_protector(account, mount, meta.CUSTOM, name, recovery, costs, note))
+        made = protectors.make(account, meta.CUSTOM, meta.RECOVERY_NAME + account.name, recovery, costs)
+        _write(account, mount, store.PROTECTORS, made.descriptor, made.content, note)
+        slots.append(made)
     policy_key = os.urandom(meta.POLICY_KEY_SIZE)
-    identifier = _new_policy(account, mount, policy_key, protectors, note)
+    identifier = key.policy_name(policy_key)
+    content = meta.emit_policy(identifier, tuple(one.slot(policy_key) for one in slots), padding=PADDING)
+    _write(account, mount, store.POLICIES, identifier, content, note)
     return Created(identifier, login.descriptor, _apply(account, mount, identifier, policy_key, note))
 
 
@@ -153,45 +144,15 @@ def set_up(mount: str) -> None:
     os.chmod(f"{mount}/{store.METADATA}", 0o755)
 
 
-def _login_protector(account: Account, password: bytes, costs: meta.Costs, note: Note) -> _Secret:
+def _login_protector(account: Account, password: bytes, costs: meta.Costs, note: Note) -> Protector:
     """The user's login protector, opened; a new one if there is none. A user has one at most."""
-    directory = store.open_metadata(store.ROOT, store.PROTECTORS, (0,))
-    try:
-        names = [name for name in os.listdir(directory) if meta.is_hex(name, meta.DESCRIPTOR_DIGITS)]
-    finally:
-        os.close(directory)
-    for name in names:
-        try:
-            protector = meta.parse_protector(store.read(account, store.ROOT, store.PROTECTORS, name), name)
-        except (OSError, UnsafeFileError, FormatError):
-            continue  # somebody else's
-        if protector.source == meta.LOGIN and protector.uid == account.uid and protector.costs is not None:
+    for protector, content in protectors.of_login(account):
+        if protector.costs is not None:
             wrapping = wrapping_key(account.uid, password, protector.salt, protector.costs)
-            return _Secret(name, store.ROOT, key.unwrap(wrapping, protector.wrapped, aes256_ctr))
-    return _new_protector(account, store.ROOT, meta.LOGIN, "", password, costs, note)
-
-
-def _new_protector(
-    account: Account, mount: str, source: int, name: str, passphrase: bytes, costs: meta.Costs, note: Note
-) -> _Secret:
-    secret, salt = os.urandom(meta.PROTECTOR_KEY_SIZE), os.urandom(meta.SALT_SIZE)
-    descriptor = key.protector_name(secret)
-    wrapping = wrapping_key(account.uid, passphrase, salt, costs)
-    wrapped = key.wrap(wrapping, secret, os.urandom(meta.IV_SIZE), aes256_ctr)
-    uid = account.uid if source == meta.LOGIN else 0
-    content = meta.emit_protector(descriptor, source, name, costs, salt, uid, wrapped)
-    _write(account, mount, store.PROTECTORS, descriptor, content, note)
-    return _Secret(descriptor, mount, secret)
-
-
-def _new_policy(account: Account, mount: str, policy_key: bytes, protectors: list[_Secret], note: Note) -> str:
-    identifier = key.policy_name(policy_key)
-    slots = tuple(
-        (one.descriptor, key.wrap(one.key, policy_key, os.urandom(meta.IV_SIZE), aes256_ctr)) for one in protectors
-    )
-    content = meta.emit_policy(identifier, slots, padding=PADDING)
-    _write(account, mount, store.POLICIES, identifier, content, note)
-    return identifier
+            return Protector(protector.descriptor, content, key.unwrap(wrapping, protector.wrapped, aes256_ctr))
+    made = protectors.make(account, meta.LOGIN, "", password, costs)
+    _write(account, store.ROOT, store.PROTECTORS, made.descriptor, made.content, note)
+    return made
 
 
 def _write(account: Account, mount: str, kind: str, name: str, content: bytes, note: Note) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pam_pyhome.backends import fscrypt_protectors as protectors
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends import kept
 from pam_pyhome.backends.fscrypt_find import (
@@ -13,7 +14,7 @@ from pam_pyhome.backends.fscrypt_find import (
     protector_copy,
     read_kept,
 )
-from pam_pyhome.backends.fscrypt_renew import new_protector, put_slots, remove_protector, uses
+from pam_pyhome.backends.fscrypt_renew import put_slots, remove_protector
 from pam_pyhome.backends.fscrypt_unlock import home_key, try_all, try_key
 from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_meta as meta
@@ -38,11 +39,11 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
     if costs is None:
         raise StorageError(account.home, "its protector does not say what deriving a key may cost")
     name = meta.RECOVERY_NAME + account.name
-    descriptor, content, slot = new_protector(account, meta.CUSTOM, name, key.encode("ascii"), costs, policy_key)
+    made = protectors.make(account, meta.CUSTOM, name, key.encode("ascii"), costs)
     store.discard_all(account, home.mount)
-    store.replace(home.mount, store.PROTECTORS, descriptor, content, (account.uid, account.gid, 0o600))
-    kept.keep(account, protector_copy(descriptor), content)
-    policy = meta.with_slots(used, [old.descriptor for old in home.recovery], [(descriptor, slot)])
+    store.replace(home.mount, store.PROTECTORS, made.descriptor, made.content, (account.uid, account.gid, 0o600))
+    kept.keep(account, protector_copy(made.descriptor), made.content)
+    policy = meta.with_slots(used, [old.descriptor for old in home.recovery], [made.slot(policy_key)])
     put_slots(account, home, policy)
     for old in home.recovery:
         _forget(account, used.identifier, old)
@@ -61,7 +62,7 @@ def _home(account: Account) -> Home:
 
 def _forget(account: Account, identifier: str, old: Candidate) -> None:
     """Remove a protector that is out of the policy, unless other directories need it, and all copies that its key would open."""
-    if not uses(account, old.descriptor):
+    if old.descriptor not in protectors.of_policies(account):
         remove_protector(old.mount, old.descriptor)
     for name in kept.names(account):
         if name.startswith(protector_copy(old.descriptor)) or _names(account, name, identifier, old.descriptor):
@@ -80,11 +81,12 @@ def _names(account: Account, name: str, identifier: str, descriptor: str) -> boo
 
 def _remove_strays(account: Account, mount: str, name: str) -> None:
     """Remove protectors with the `name` of a recovery key's that open nothing, as a run leaves them that was killed."""
+    in_use = protectors.of_policies(account)
     for descriptor in store.protectors(account, mount):
         try:
             protector = meta.parse_protector(store.read(account, mount, store.PROTECTORS, descriptor), descriptor)
         except (OSError, UnsafeFileError, FormatError):
             continue
-        if protector.source == meta.CUSTOM and protector.name == name and not uses(account, descriptor):
+        if protector.source == meta.CUSTOM and protector.name == name and descriptor not in in_use:
             remove_protector(mount, descriptor)
             kept.remove(account, protector_copy(descriptor))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome.backends import fscrypt_protectors
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_create import KEY, take_back
-from pam_pyhome.backends.fscrypt_find import policy_copy, read_kept
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
 
@@ -22,8 +22,8 @@ def remove(account: Account, mount: str, identifier: str, protectors: tuple[str,
     policy can name any protectors in it, so those that are not the account's own stay.
     """
     take_back((KEY, str(account.uid), str(account.gid), mount, identifier))
-    descriptors = {*protectors_of(account, mount, identifier), *protectors}
-    in_use = descriptors & _in_use(account, identifier)
+    descriptors = {*fscrypt_protectors.of_policy(account, mount, identifier), *protectors}
+    in_use = descriptors & set(fscrypt_protectors.of_policies(account, without=identifier))
     # The policy last: as long as it is there, a run that comes after a kill finds the rest.
     is_roots = _owner(mount, store.POLICIES, identifier) == 0
     for descriptor in sorted(descriptors - in_use):
@@ -60,20 +60,3 @@ def _owner(mount: str, kind: str, name: str) -> int | None:
         return None
     finally:
         os.close(directory)
-
-
-def protectors_of(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
-    """The protectors of a policy, as its file says or else the good copy of that; none if there is neither."""
-    try:
-        policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
-    except (OSError, UnsafeFileError, FormatError):
-        try:
-            policy = meta.parse_policy(read_kept(account, policy_copy(identifier)) or b"", identifier)
-        except (OSError, UnsafeFileError, FormatError):
-            return ()
-    return tuple(descriptor for descriptor, _ in policy.slots)
-
-
-def _in_use(account: Account, identifier: str) -> set[str]:
-    """The protectors of all other policies."""
-    return {found for mount, name in store.policies(account) if name != identifier for found in protectors_of(account, mount, name)}

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome.backends import fscrypt_protectors as protectors
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends import kept
-from pam_pyhome.backends.fscrypt_derive import wrapping_key
 from pam_pyhome.backends.fscrypt_find import (
     PREVIOUS,
     Home,
@@ -23,13 +23,10 @@ from pam_pyhome.backends.fscrypt_find import (
     read_kept,
 )
 from pam_pyhome.backends.fscrypt_unlock import Attempt, home_key
-from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
-from pam_pyhome.formats import fscrypt_key as key
+from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
-from pam_pyhome.formats.fscrypt_conf import Link, emit_link
 from pam_pyhome.formats.fscrypt_renewal import Renewal, emit_renewal, parse_renewal
 from pam_pyhome.formats.opened import Rewrite
-from pam_pyhome.kernel.cipher import aes256_ctr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,21 +66,6 @@ def reserve(account: Account, home: Home) -> None:
     store.stage(home.mount, store.POLICIES, identifier, len(home.policy.message.emit()) + _ROOM, owner)
 
 
-def new_protector(
-    account: Account, source: int, name: str, passphrase: bytes, costs: meta.Costs, policy_key: bytes
-) -> tuple[str, bytes, meta.WrappedKey]:
-    """A protector that `passphrase` opens: its name, its file, and the policy's key as it wraps it."""
-    if not passphrase:
-        raise WrongPassphraseError
-    secret, salt = os.urandom(meta.PROTECTOR_KEY_SIZE), os.urandom(meta.SALT_SIZE)
-    descriptor = key.protector_name(secret)
-    wrapping = wrapping_key(account.uid, passphrase, salt, costs)
-    wrapped = key.wrap(wrapping, secret, os.urandom(meta.IV_SIZE), aes256_ctr)
-    uid = account.uid if source == meta.LOGIN else 0
-    content = meta.emit_protector(descriptor, source, name, costs, salt, uid, wrapped)
-    return descriptor, content, key.wrap(secret, policy_key, os.urandom(meta.IV_SIZE), aes256_ctr)
-
-
 def put_slots(account: Account, home: Home, content: bytes) -> None:
     """Put a policy in place, and of its good copy, if there is one: what is no longer in it must not come back.
 
@@ -102,9 +84,9 @@ def put_slots(account: Account, home: Home, content: bytes) -> None:
 def _make(account: Account, home: Home, attempt: Attempt, password: bytes) -> Renewal:
     used, policy_key = home_key(home, attempt)
     costs = _costs(account, home, attempt)
-    descriptor, content, slot = new_protector(account, meta.LOGIN, "", password, costs, policy_key)
+    made = protectors.make(account, meta.LOGIN, "", password, costs)
     old = [candidate.descriptor for candidate in home.protectors if candidate.is_login]
-    return Renewal(descriptor, content, meta.with_slots(used, old, [(descriptor, slot)]))
+    return Renewal(made.descriptor, made.content, meta.with_slots(used, old, [made.slot(policy_key)]))
 
 
 def _costs(account: Account, home: Home, attempt: Attempt) -> meta.Costs:
@@ -144,35 +126,21 @@ def _put(account: Account, home: Home, renewal: Renewal) -> int:
 def put_link(account: Account, mount: str, descriptor: str) -> None:
     """Let a protector of the root file system be found from `mount`, if that is another one. OSError, UnsafeFileError."""
     if mount != store.ROOT:
-        link = emit_link(Link(store.uuid_of(store.ROOT), store.ROOT))
-        store.replace(mount, store.PROTECTORS, f"{descriptor}.link", link, (account.uid, account.gid, 0o600))
+        owner = (account.uid, account.gid, 0o600)
+        store.replace(mount, store.PROTECTORS, f"{descriptor}.link", protectors.link_to_root(), owner)
 
 
 def _retire_others(account: Account, present: str) -> int:
     """Leave the login protector `present` the only one of the account's; how many directories still need another."""
-    found = login_protectors(account)
+    found = protectors.of_login(account)
     return sum(_retire(account, protector, content) for protector, content in found if protector.descriptor != present)
-
-
-def login_protectors(account: Account) -> list[tuple[meta.Protector, bytes]]:
-    """All files that are taken for a login protector of the account's. There should be one. OSError, UnsafeFileError."""
-    found = []
-    for name in store.protectors(account, store.ROOT):
-        try:
-            content = store.read(account, store.ROOT, store.PROTECTORS, name)
-            protector = meta.parse_protector(content, name)
-        except (OSError, UnsafeFileError, FormatError):
-            continue
-        if protector.source == meta.LOGIN and protector.uid == account.uid:
-            found.append((protector, content))
-    return found
 
 
 def _retire(account: Account, protector: meta.Protector, content: bytes) -> int:
     """Remove a login protector; make it a custom one where other directories need it, and count those."""
     name = protector.descriptor
     kept.keep(account, protector_copy(name) + PREVIOUS, content)
-    left = uses(account, name)
+    left = protectors.of_policies(account).count(name)
     if left:
         owner = store.owner_of(store.ROOT, store.PROTECTORS, name, account)
         store.replace(store.ROOT, store.PROTECTORS, name, meta.as_custom(protector, FORMER + account.name), owner)
@@ -180,18 +148,6 @@ def _retire(account: Account, protector: meta.Protector, content: bytes) -> int:
         remove_protector(store.ROOT, name)
     kept.remove(account, protector_copy(name))
     return left
-
-
-def uses(account: Account, descriptor: str) -> int:
-    """How many policies of the account's a protector opens, on all file systems."""
-    count = 0
-    for mount, identifier in store.policies(account):
-        try:
-            policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
-        except (OSError, UnsafeFileError, FormatError):
-            continue
-        count += policy.slot(descriptor) is not None
-    return count
 
 
 def remove_protector(mount: str, descriptor: str) -> None:

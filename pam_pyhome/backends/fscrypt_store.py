@@ -28,7 +28,7 @@ ROOT = "/"
 METADATA = ".fscrypt"
 POLICIES, PROTECTORS = "policies", "protectors"
 FILE_SYSTEMS = ("ext4", "f2fs", "ubifs", "btrfs", "ceph", "lustre", "xfs")
-MOST_POLICIES = 4096
+MOST_FILES = 4096
 BY_UUID = "/dev/disk/by-uuid"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -117,33 +117,32 @@ def policies(account: Account) -> Iterator[tuple[str, str]]:
     for mount in main_mounts():
         mountpoint = os.fsdecode(mount.mountpoint)
         try:
-            names = _list_policies(account, mountpoint)
+            names = _list(account, mountpoint, POLICIES, IDENTIFIER_DIGITS)
         except (OSError, UnsafeFileError):
             continue
         for name in names:
             yield mountpoint, name
 
 
-def _list_policies(account: Account, mountpoint: str) -> list[str]:
-    """The policies of one file system that belong to the account or to root."""
-    with rights_of(account.uid, account.gid):
-        directory = open_metadata(mountpoint, POLICIES, (0, account.uid))
-        try:
-            names = [name for name in os.listdir(directory) if is_hex(name, IDENTIFIER_DIGITS)]
-            return [name for name in names if _owner(directory, name) in (0, account.uid)][:MOST_POLICIES]
-        finally:
-            os.close(directory)
-
-
 def protectors(account: Account, mountpoint: str) -> list[str]:
     """The protectors on a file system that belong to the account or to root, without reading them. OSError, UnsafeFileError."""
+    return _list(account, mountpoint, PROTECTORS, DESCRIPTOR_DIGITS)
+
+
+def _list(account: Account, mountpoint: str, kind: str, digits: int) -> list[str]:
+    """The files with names of so many digits that belong to the account or to root; at most :data:`MOST_FILES`."""
     with rights_of(account.uid, account.gid):
-        directory = open_metadata(mountpoint, PROTECTORS, (0, account.uid))
         try:
-            names = [name for name in os.listdir(directory) if is_hex(name, DESCRIPTOR_DIGITS)]
-            return sorted(name for name in names if _owner(directory, name) in (0, account.uid))[:MOST_POLICIES]
-        finally:
-            os.close(directory)
+            directory = open_metadata(mountpoint, kind, (0, account.uid))
+        except PermissionError:
+            directory = -1
+    if directory < 0:
+        directory = open_metadata(mountpoint, kind, (0,))
+    try:
+        names = [name for name in os.listdir(directory) if is_hex(name, digits)]
+        return sorted(name for name in names if _owner(directory, name) in (0, account.uid))[:MOST_FILES]
+    finally:
+        os.close(directory)
 
 
 def _owner(directory: int, name: str) -> int | None:

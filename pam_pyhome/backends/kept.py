@@ -14,9 +14,14 @@ STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 
 
+def place_of(account: Account) -> str:
+    """The directory with an account's copies."""
+    return f"{STATE}/{account.uid}.{account.name}"
+
+
 def _open(account: Account, *, create: bool) -> int:
     """Descriptor of the root-owned directory with this account's copies."""
-    path = f"{STATE}/{account.uid}.{account.name}"
+    path = place_of(account)
     if create:
         for level in (STATE, path):
             try:

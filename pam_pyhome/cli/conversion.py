@@ -42,11 +42,7 @@ RESUME = click.option("--resume", is_flag=True, help="Go on from where an earlie
 
 @click.command(help="Turn the plain home of USER into an encrypted one.")
 @options.USER
-@click.option(
-    "--backend",
-    type=click.Choice(["fscrypt", "ecryptfs"]),
-    help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
-)
+@options.BACKEND
 @options.PASSWORD_FILE
 @DRY_RUN
 @RESUME

@@ -57,11 +57,7 @@ _ADVICE = {
 
 @click.command(help="Make an encrypted home for USER, and the account if there is none.")
 @options.USER
-@click.option(
-    "--backend",
-    type=click.Choice(["fscrypt", "ecryptfs"]),
-    help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
-)
+@options.BACKEND
 @options.PASSWORD_FILE
 @recovery_show.QR
 @recovery_show.FILE

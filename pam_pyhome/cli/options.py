@@ -27,6 +27,11 @@ def _complete_user(_context: click.Context, _parameter: click.Parameter, incompl
 USER = click.argument("user", shell_complete=_complete_user)
 ANY_USER = click.argument("user", required=False, shell_complete=_complete_user)
 USERS = click.argument("users", nargs=-1, shell_complete=_complete_user)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["fscrypt", "ecryptfs"]),
+    help="How it is stored. Default: fscrypt where the file system can, else ecryptfs.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 PASSWORD_FILE = click.option(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-SUCCESS, AUTH_ERR = 0, 7
+SUCCESS = 0
 _LIBRARY = "libpam.so.0"
 _CRYPT = ("libcrypt.so.1", "libcrypt.so.2")
 _TTY, _FAIL_DELAY = 3, 10

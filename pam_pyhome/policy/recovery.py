@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from pam_pyhome.errors import FormatError, NoAnswerError, OtherKeyError, RecoveryKeyError, WrongPassphraseError
+from pam_pyhome.errors import FormatError, OtherKeyError, RecoveryKeyError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery, parse_recovery, typed_fscrypt, typed_passphrase
 from pam_pyhome.policy import messages
-from pam_pyhome.policy.verbs import checked, slow_down
+from pam_pyhome.policy.asking import given, slow_down, verified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def try_key(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     """Whether a recovery key opens the home; changes nothing, so never True. RecoveryKeyError, OtherKeyError."""
     user = pamh.account.name
-    answer = checked(talk.ask(messages.KEY_PROMPT))
-    if not answer:
-        raise NoAnswerError("no recovery key was given")
+    answer = given(talk.ask(messages.KEY_PROMPT), "no recovery key was given")
     if typed_passphrase(answer) is None and typed_fscrypt(answer) is None:
         raise RecoveryKeyError(user, _defect(answer))
     try:
@@ -43,14 +41,7 @@ def _defect(answer: bytes) -> str:
 def replace_key(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     """Make a new recovery key for whoever can open the home; it is shown before the old one ends."""
     account = pamh.account
-    answer = checked(talk.ask(messages.PASSWORD_OR_KEY_PROMPT))
-    if not answer:
-        raise NoAnswerError("no password was given")
-    try:
-        backend.unlock(account, answer, exact=True)
-    except WrongPassphraseError:
-        slow_down(pamh, talk)
-        raise
+    answer = verified(pamh, backend, talk, given(talk.ask(messages.PASSWORD_OR_KEY_PROMPT)), exact=True)
     key = emit_recovery(os.urandom(SIZE))
     talk.show_key(key)
     backend.new_recovery(account, answer, key)

@@ -6,10 +6,11 @@ Whatever asks for a password comes first, so that a wrong one leaves everything 
 from __future__ import annotations
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.errors import NoAnswerError, UpdateError
+from pam_pyhome.errors import UpdateError
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel import chkpwd
 from pam_pyhome.policy import messages
+from pam_pyhome.policy.asking import given
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def update(account: Account, backend: Backend, changes: int, ask: Ask, verify: V
     if changes & (broker.FOLLOW_LOGIN | broker.OWN_PASSPHRASE):
         changed |= _set_passphrase(account, backend, ask, verify, own=bool(changes & broker.OWN_PASSPHRASE))
     if changes & broker.RENEW_COSTS:
-        changed |= backend.renew_costs(account, lambda: verify(_answer(ask(messages.PRESENT_PROMPT))))
+        changed |= backend.renew_costs(account, lambda: verify(given(ask(messages.PRESENT_PROMPT))))
     return _set_wishes(account, backend, changes) or changed
 
 
@@ -55,22 +56,13 @@ def _set_passphrase(account: Account, backend: Backend, ask: Ask, verify: Verify
         return False
 
     def secrets() -> tuple[bytes, bytes]:
-        old = verify(_answer(ask(messages.PRESENT_PROMPT)))
+        old = verify(given(ask(messages.PRESENT_PROMPT)))
         if own:
-            return old, _answer(ask(messages.OWN_NEW_PROMPT, new=True))
-        login = _answer(ask(messages.LOGIN_PROMPT))
+            return old, given(ask(messages.OWN_NEW_PROMPT, new=True))
+        login = given(ask(messages.LOGIN_PROMPT))
         if chkpwd.is_wrong(account.name, login):
             raise UpdateError(account.name, update_facts.WRONG_LOGIN)
         return old, login
 
     backend.set_own_passphrase(account, own=own, secrets=secrets)
     return True
-
-
-def _answer(given: bytes | None) -> bytes:
-    """NoAnswerError if there is none, or one that is too long for anybody to have."""
-    if not given:
-        raise NoAnswerError("no password was given")
-    if len(given) > broker.MAX_SECRET:
-        raise NoAnswerError(f"the password has more than {broker.MAX_SECRET} bytes")
-    return given

@@ -10,6 +10,7 @@ from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, UpdateE
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.policy import messages, sessions
+from pam_pyhome.policy.asking import WRONG_SECONDS, checked, given, slow_down, verified
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
 from pam_pyhome.policy.handle import Handle
@@ -28,7 +29,6 @@ else:
     Protocol = object
 
 SERVICE = "pyhome"
-WRONG_SECONDS = 2.0
 
 
 class Talk(Protocol):
@@ -111,23 +111,9 @@ def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome 
     raise wrong or NoAnswerError("no password was given")
 
 
-def checked(answer: bytes | None) -> bytes | None:
-    """The same limit for root as for those whose answer travels in a packet. NoAnswerError."""
-    if answer is not None and len(answer) > broker.MAX_SECRET:
-        raise NoAnswerError(f"the password has more than {broker.MAX_SECRET} bytes")
-    return answer
-
-
 def _prompt(pamh: Handle, backend: Backend) -> str:
     own = backend.wishes(pamh.account).own_passphrase
     return messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT
-
-
-def slow_down(pamh: Handle, talk: Talk) -> None:
-    """Make guessing slow, and leave a trace of it."""
-    pamh.log_notice("a wrong password was given for the home")
-    talk.pause(WRONG_SECONDS)
-    talk.say(messages.wrong_answer(pamh.account.name))
 
 
 def _lock(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
@@ -152,13 +138,8 @@ def _leave_to_daemon(pamh: Handle) -> None:
 def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     """Let a new password open the home in the place of the present one."""
     account = pamh.account
-    old = checked(talk.ask(messages.PRESENT_PROMPT))
-    if not old:
-        raise NoAnswerError("no password was given")
-    _verified(pamh, backend, talk, old)
-    new = checked(talk.ask(messages.NEW_PROMPT, new=True))
-    if not new:
-        raise NoAnswerError("no new password was given")
+    old = verified(pamh, backend, talk, given(talk.ask(messages.PRESENT_PROMPT)))
+    new = given(talk.ask(messages.NEW_PROMPT, new=True), "no new password was given")
     backend.reserve(account, old)
     left = backend.change_password(account, old, new)
     pamh.log_notice("the home opens with the new password")
@@ -167,20 +148,10 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
     return True
 
 
-def _verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes) -> bytes:
-    """The answer, if it opens the home. WrongPassphraseError, after a while."""
-    try:
-        backend.unlock(pamh.account, answer, exact=False)
-    except WrongPassphraseError:
-        slow_down(pamh, talk)
-        raise
-    return answer
-
-
 def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
     """Change how the home is."""
     try:
-        changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: _verified(pamh, backend, talk, answer))
+        changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: verified(pamh, backend, talk, answer))
     except UpdateError as error:
         if error.reason == update_facts.WRONG_LOGIN:
             pamh.log_notice("a wrong login password was given")

@@ -11,10 +11,10 @@ from pam_pyhome.admin.accounts import look_up, uid_min
 from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
 from pam_pyhome.backends import ecryptfs_mount, registry
 from pam_pyhome.backends import ecryptfs_store as store
+from pam_pyhome.backends.ecryptfs import PARSERS
 from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import shells
-from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
 from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
 from pam_pyhome.formats.state import parse_open
 from pam_pyhome.kernel import files
@@ -22,7 +22,7 @@ from pam_pyhome.kernel.process import rights_of
 from pam_pyhome.policy import leases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pam_pyhome.backends.base import Account, Backend
     from pam_pyhome.formats.state import OpenRecord
@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 LINGER = "/var/lib/systemd/linger"
 _ROOM = 64 * 1024
 _RECORD_MAX = 65536
-_PARSERS: dict[str, Callable[[bytes], object]] = {
-    layout.WRAPPED: parse_wrapped,
-    layout.SIGNATURES: layout.parse_signatures,
-    layout.MOUNTPOINT: layout.parse_mountpoint,
-}
+_NEEDED = (layout.WRAPPED, layout.SIGNATURES, layout.MOUNTPOINT)
 
 
 def kind(account: Account) -> str:
@@ -95,14 +91,14 @@ def _about_no_home(account: Account) -> Finding:
 
 
 def _about_files(account: Account) -> Iterator[Finding]:
-    for name, parse in _PARSERS.items():
+    for name in _NEEDED:
         kept = store.read_kept(account, name) is not None
         level = WARN if kept or name == layout.MOUNTPOINT else FAIL
         rest = "; the copy in /var/lib/pyhome mends it at the next login" if kept else ""
         mend = f"cp /var/lib/pyhome/{account.uid}.{account.name}/{name} {store.shared_path(account, store.CONFIG)}/" if kept else ""
         try:
             content = store.read(account, name)
-            parse(content)
+            PARSERS[name](content)
         except FileNotFoundError:
             yield Finding(level, "keys.file", name, f"is missing{rest}", mend or _anew(account, name))
         except FormatError as error:

@@ -1,0 +1,84 @@
+"""Protectors of fscrypt homes, one by one: making them, finding those of the login, and what each opens."""
+
+from __future__ import annotations
+
+import os
+
+from pam_pyhome.backends import fscrypt_store as store
+from pam_pyhome.backends.fscrypt_derive import wrapping_key
+from pam_pyhome.backends.fscrypt_find import policy_copy, read_kept
+from pam_pyhome.errors import FormatError, UnsafeFileError, WrongPassphraseError
+from pam_pyhome.formats import fscrypt_key as key
+from pam_pyhome.formats import fscrypt_meta as meta
+from pam_pyhome.formats.fscrypt_conf import Link, emit_link
+from pam_pyhome.kernel.cipher import aes256_ctr
+from pam_pyhome.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pam_pyhome.backends.base import Account
+
+
+class Protector(Record):
+    """A protector that is open: its name and its key. `content` is its file."""
+
+    descriptor: str
+    content: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Never the key."""
+        return f"Protector({self.descriptor})"
+
+    def slot(self, policy_key: bytes) -> tuple[str, meta.WrappedKey]:
+        """A policy's key as this protector wraps it, with the protector's name."""
+        return self.descriptor, key.wrap(self.key, policy_key, os.urandom(meta.IV_SIZE), aes256_ctr)
+
+
+def make(account: Account, source: int, name: str, passphrase: bytes, costs: meta.Costs) -> Protector:
+    """A new protector that `passphrase` opens, of which nothing is written yet. WrongPassphraseError for an empty one."""
+    if not passphrase:
+        raise WrongPassphraseError
+    secret, salt = os.urandom(meta.PROTECTOR_KEY_SIZE), os.urandom(meta.SALT_SIZE)
+    descriptor = key.protector_name(secret)
+    wrapping = wrapping_key(account.uid, passphrase, salt, costs)
+    wrapped = key.wrap(wrapping, secret, os.urandom(meta.IV_SIZE), aes256_ctr)
+    uid = account.uid if source == meta.LOGIN else 0
+    return Protector(descriptor, meta.emit_protector(descriptor, source, name, costs, salt, uid, wrapped), secret)
+
+
+def link_to_root() -> bytes:
+    """What stands on another file system for a protector of the root file system."""
+    return emit_link(Link(store.uuid_of(store.ROOT), store.ROOT))
+
+
+def of_login(account: Account) -> list[tuple[meta.Protector, bytes]]:
+    """All files that are taken for a login protector of the account's. There should be one. OSError, UnsafeFileError."""
+    found = []
+    for name in store.protectors(account, store.ROOT):
+        try:
+            content = store.read(account, store.ROOT, store.PROTECTORS, name)
+            protector = meta.parse_protector(content, name)
+        except (OSError, UnsafeFileError, FormatError):
+            continue  # somebody else's
+        if protector.source == meta.LOGIN and protector.uid == account.uid:
+            found.append((protector, content))
+    return found
+
+
+def of_policy(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
+    """The protectors of a policy, as its file says or else the good copy of that; none if there is neither."""
+    try:
+        policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
+    except (OSError, UnsafeFileError, FormatError):
+        try:
+            policy = meta.parse_policy(read_kept(account, policy_copy(identifier)) or b"", identifier)
+        except (OSError, UnsafeFileError, FormatError):
+            return ()
+    return tuple(descriptor for descriptor, _ in policy.slots)
+
+
+def of_policies(account: Account, *, without: str = "") -> list[str]:
+    """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one."""
+    others = [(mount, name) for mount, name in store.policies(account) if name != without]
+    return [found for mount, name in others for found in of_policy(account, mount, name)]
