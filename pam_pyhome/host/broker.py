@@ -16,6 +16,7 @@ from pam_pyhome.host.packets import ANSWER_SECONDS, LOOK_SECONDS, PeerGoneError,
 from pam_pyhome.host.requests import serve
 from pam_pyhome.kernel.process import protect_memory
 from pam_pyhome.policy import messages, sessions
+from pam_pyhome.policy.asking import WRONG_SECONDS
 from pam_pyhome.policy.handle import Handle
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 SERVICE = "pyhome-shell"
 HELLO_SECONDS = 5.0
-WRONG_SECONDS = 2.0
 
 
 def converse(connection: socket.socket, account: Account, pid: int) -> None:

@@ -44,11 +44,13 @@ def _release(item: pytest.Item) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the machine logged during a test that failed."""
+    """Show what the machine logged during a test that failed; and why, at once: nothing else tells of a test that then passes."""
     report = yield
     vm = getattr(item, "funcargs", {}).get("vm")
-    if report.failed and vm is not None and hasattr(item, "journal_cursor"):
-        report.sections.append(("journal", _journal(vm, item.journal_cursor)))
+    if report.failed and vm is not None:
+        say(vm.suite, f"{item.name} failed:\n{report.longreprtext[-2000:]}")
+        if hasattr(item, "journal_cursor"):
+            report.sections.append(("journal", _journal(vm, item.journal_cursor)))
     return report
 
 
