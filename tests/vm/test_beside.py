@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # ecryptfs-utils is the same in both releases, and slow.
-pytestmark = pytest.mark.one_release("trixie")
+pytestmark = pytest.mark.one_release("bookworm")
 
 
 @pytest.fixture(autouse=True)
