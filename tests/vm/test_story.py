@@ -51,6 +51,11 @@ def etc(vm: VM) -> str:
     return vm.out(ETC.replace("find /etc ", "find /etc ! -name 'shadow*' ! -name 'passwd*' ! -name ld.so.cache "))
 
 
+def kept(vm: VM) -> str:
+    """What pyhome has besides its package and its settings; good copies of the key files of other people's homes stay."""
+    return vm.out("find /run/pyhome* /var/lib/pyhome /etc/pyhome* /home/.pyhome* 2>/dev/null | sort")
+
+
 class Administrator(shell.Shell):
     """Root at a terminal."""
 
@@ -97,7 +102,7 @@ def wait_until_locked(vm: VM) -> None:
 @pytest.mark.one_release("trixie")
 def test_from_the_first_day_to_the_last(newcomer: VM, key: Path) -> None:
     vm = newcomer
-    before = etc(vm)
+    before, others = etc(vm), kept(vm)
     vm.put(package(), "/root/pyhome.deb")
     vm.run("DEBIAN_FRONTEND=noninteractive apt-get install -y /root/pyhome.deb", timeout=300)
     with Administrator(vm) as root:
@@ -145,7 +150,7 @@ def test_from_the_first_day_to_the_last(newcomer: VM, key: Path) -> None:
         root.do("apt-get purge -y pyhome", 300)
 
     assert etc(vm) == before
-    assert vm.out("find /run/pyhome* /var/lib/pyhome /etc/pyhome* /home/.pyhome* 2>/dev/null || true") == ""
+    assert kept(vm) == others
     for session in (shell.ssh(vm, NAME, THIRD), shell.ssh_by_key(vm, NAME, key)):
         with session:
             assert session.do(LETTER) == LETTER_SHOWN
