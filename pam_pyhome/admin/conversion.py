@@ -18,7 +18,7 @@ from pam_pyhome.admin import conversion_swap as swap
 from pam_pyhome.admin import in_use, tree, tree_compare, tree_copy
 from pam_pyhome.admin.conversion_record import Journal, Record, is_swapped, other_home, place_of
 from pam_pyhome.admin.homes import be_root
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import (
     ConversionError,
     CopyDiffersError,
@@ -132,7 +132,7 @@ def confirm(user: str) -> Record:
         _remove(record.account)
         if record.direction == facts.DECRYPT:
             kinds.named(record.backend).discard(record)
-            kinds.drop_kept(record.account)
+            deleting.delete(kept.place_of(record.account))
         journal.forget()
         return record
 

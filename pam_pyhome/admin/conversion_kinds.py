@@ -21,7 +21,6 @@ from pam_pyhome.backends import (
     fscrypt_create,
     fscrypt_find,
     fscrypt_remove,
-    kept,
 )
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt import FscryptBackend
@@ -317,8 +316,3 @@ class _Line:
 
     def _say(self, value: dict[str, object]) -> None:
         os.write(self._writer, json.dumps(value).encode("ascii") + b"\n")
-
-
-def drop_kept(account: Account) -> None:
-    """Remove the good copies of key files of a home that is encrypted no more."""
-    deleting.delete(kept.place_of(account))

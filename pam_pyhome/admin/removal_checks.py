@@ -41,7 +41,7 @@ def look(user: str, *, keep_account: bool) -> Record:
     backend = found.name if found is not None else FSCRYPT if _kept_policies(account) else ECRYPTFS
     if found is not None and backend == ECRYPTFS:
         conversion_kinds.Ecryptfs().origin(account)
-    in_use.check(account, *filter(os.path.lexists, (account.home, store.storage_of(account))))
+    in_use.check(account, *filter(os.path.exists, (account.home, store.storage_of(account))))
     check_mounts(account, opens=True)
     policies = tuple(_policies(account)) if backend == FSCRYPT else ()
     protectors = {name for mount, identifier in policies for name in fscrypt_protectors.of_policy(account, mount, identifier)}

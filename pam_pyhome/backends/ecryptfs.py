@@ -77,7 +77,7 @@ class EcryptfsBackend:
         if present != change.expected:
             return False
         if present:
-            ecryptfs_store.keep(account, ecryptfs_store.PREVIOUS, present)
+            kept.keep(account, ecryptfs_store.PREVIOUS, present)
         ecryptfs_store.recreate_config(account)
         ecryptfs_store.replace(account, layout.WRAPPED, change.content)
         return True
@@ -92,7 +92,7 @@ class EcryptfsBackend:
                 self._put_back(account, name, opened)
             else:
                 if not self._is_unproved(account, name, opened):
-                    ecryptfs_store.keep(account, name, content)
+                    kept.keep(account, name, content)
 
     def _is_unproved(self, account: Account, name: str, opened: OpenedHome) -> bool:
         """Whether a file that looks good must not take the place of its copy, because nothing has opened it."""

@@ -78,4 +78,4 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
         if name.startswith(layout.RECOVERY):
             kept.remove(account, name)
     store.replace(account, layout.RECOVERY, content)
-    store.keep(account, layout.RECOVERY, content)
+    kept.keep(account, layout.RECOVERY, content)

@@ -176,11 +176,6 @@ def read_kept(account: Account, name: str) -> bytes | None:
     return kept.read(account, name, LIMITS[name])
 
 
-def keep(account: Account, name: str, content: bytes) -> None:
-    """Keep `content` as the good copy of `name`; nothing is written if it is there already."""
-    kept.keep(account, name, content)
-
-
 def is_kept(account: Account) -> bool:
     """Whether there is a copy to fall back on."""
     return read_kept(account, layout.WRAPPED) is not None

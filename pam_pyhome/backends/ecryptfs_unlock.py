@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.backends import ecryptfs_store as store
+from pam_pyhome.backends import kept
 from pam_pyhome.backends.base import LEAST_KEY
 from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import ecryptfs_layout as layout
@@ -204,6 +205,6 @@ def keep_good(account: Account, content: bytes, old: bytes) -> None:
     try:
         open_wrapped(content, old, read_signatures(account), salts_of(account))
     except (WrongPassphraseError, FormatError):
-        store.keep(account, store.PREVIOUS, content)
+        kept.keep(account, store.PREVIOUS, content)
     else:
-        store.keep(account, layout.WRAPPED, content)
+        kept.keep(account, layout.WRAPPED, content)

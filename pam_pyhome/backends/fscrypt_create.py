@@ -11,14 +11,13 @@ import os
 from pam_pyhome.backends import fscrypt_protectors as protectors
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt import FscryptBackend
-from pam_pyhome.backends.fscrypt_derive import wrapping_key
 from pam_pyhome.backends.fscrypt_keys import attach
 from pam_pyhome.backends.fscrypt_protectors import Protector
+from pam_pyhome.backends.fscrypt_unlock import open_protector
 from pam_pyhome.errors import PyhomeError, StorageError
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.kernel import files, fscrypt
-from pam_pyhome.kernel.cipher import aes256_ctr
 from pam_pyhome.kernel.process import rights_of
 from pam_pyhome.record import Record
 
@@ -148,8 +147,8 @@ def _login_protector(account: Account, password: bytes, costs: meta.Costs, note:
     """The user's login protector, opened; a new one if there is none. A user has one at most."""
     for protector, content in protectors.of_login(account):
         if protector.costs is not None:
-            wrapping = wrapping_key(account.uid, password, protector.salt, protector.costs)
-            return Protector(protector.descriptor, content, key.unwrap(wrapping, protector.wrapped, aes256_ctr))
+            secret = open_protector(account.uid, protector.descriptor, content, password)
+            return Protector(protector.descriptor, content, secret)
     made = protectors.make(account, meta.LOGIN, "", password, costs)
     _write(account, store.ROOT, store.PROTECTORS, made.descriptor, made.content, note)
     return made

@@ -74,7 +74,7 @@ def find_home(account: Account) -> Home | None:
     if found is None:
         return None
     mount = store.main_mount(account.home)
-    policy = _read_policy(account, mount, found.identifier)
+    policy = read_policy(account, mount, found.identifier)
     if policy is None:
         return None
     candidates = [_candidate(account, mount, descriptor) for descriptor, _ in policy.slots]
@@ -107,8 +107,11 @@ def read_kept(account: Account, name: str) -> bytes | None:
     return kept.read(account, name, meta.MAX_SIZE)
 
 
-def _read_policy(account: Account, mount: str, identifier: str) -> meta.Policy | None:
-    """The policy's file or the good copy of it; None if there is neither: another tool may have made the policy."""
+def read_policy(account: Account, mount: str, identifier: str) -> meta.Policy | None:
+    """The policy's file or the good copy of it; None if there is neither: another tool may have made the policy.
+
+    StorageError, UnsafeFileError or FormatError if the file is of no use, and there is no copy.
+    """
     copy = policy_copy(identifier)
     try:
         return meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)

@@ -6,8 +6,8 @@ import os
 
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_derive import wrapping_key
-from pam_pyhome.backends.fscrypt_find import policy_copy, read_kept
-from pam_pyhome.errors import FormatError, UnsafeFileError, WrongPassphraseError
+from pam_pyhome.backends.fscrypt_find import read_policy
+from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.formats.fscrypt_conf import Link, emit_link
@@ -69,13 +69,10 @@ def of_login(account: Account) -> list[tuple[meta.Protector, bytes]]:
 def of_policy(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
     """The protectors of a policy, as its file says or else the good copy of that; none if there is neither."""
     try:
-        policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
-    except (OSError, UnsafeFileError, FormatError):
-        try:
-            policy = meta.parse_policy(read_kept(account, policy_copy(identifier)) or b"", identifier)
-        except (OSError, UnsafeFileError, FormatError):
-            return ()
-    return tuple(descriptor for descriptor, _ in policy.slots)
+        policy = read_policy(account, mount, identifier)
+    except (OSError, StorageError, UnsafeFileError, FormatError):
+        return ()
+    return tuple(descriptor for descriptor, _ in policy.slots) if policy is not None else ()
 
 
 def of_policies(account: Account, *, without: str = "") -> list[str]:

@@ -19,10 +19,6 @@ V1_PASSPHRASE = "0123456789abcdef0123456789abcdef"
 V1_PASSWORD = "Correct Horse 7!"
 V1_WRAPPED = "3539336165626330363537616663616169d78d358eee2f347e1e55bc99594b2069d78d358eee2f347e1e55bc99594b20"
 
-#: How homes come about: ecryptfs-migrate-home; ecryptfs-setup-private; migrated long ago, with a version 1 file; a whole home
-#: without filename encryption.
-KINDS = ("migrated", "private", "v1", "plain-names")
-
 _numbers = itertools.count(1)
 
 
@@ -99,11 +95,11 @@ class Person:
 
 
 def make(vm: VM, kind: str = "migrated", name: str = "", password: str = "") -> Person:
-    """A new user with an encrypted home of one of the :data:`KINDS` that holds a letter, locked."""
+    """A new user with an encrypted home of one of the kinds in :data:`RECIPES` that holds a letter, locked."""
     name = name or f"ada{next(_numbers)}"
     password = password or (V1_PASSWORD if kind == "v1" else PASSWORD)
     add_user(vm, name, password)
-    vm.run(f"modprobe ecryptfs; keyctl session - sh -e -c {shlex.quote(_RECIPES[kind].format(name=name))}")
+    vm.run(f"modprobe ecryptfs; keyctl session - sh -e -c {shlex.quote(RECIPES[kind].format(name=name))}")
     uid = int(vm.out(f"id -u {name}"))
     if kind == "private":
         return Person(vm, name, password, uid, f"/home/{name}/Private", f"/home/{name}/.Private", f"/home/{name}/.ecryptfs")
@@ -156,7 +152,9 @@ mount.ecryptfs_private && echo "{LETTER}" > /home/{{name}}/Private/letter
 umount.ecryptfs_private; keyctl clear @u; rm -f /dev/shm/ecryptfs-{{name}}-Private'
 """
 
-_RECIPES = {
+#: How homes come about: ecryptfs-migrate-home; ecryptfs-setup-private; migrated long ago, with a version 1 file; a whole home, with
+#: and without filename encryption.
+RECIPES = {
     "migrated": _MIGRATE.replace("MOUNTPASS={passphrase} ", ""),
     "private": _PRIVATE,
     "v1": _MIGRATE.replace("{passphrase}", V1_PASSPHRASE),

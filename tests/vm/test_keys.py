@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.one_release("bookworm")
 
+
 def serials(session: shell.Shell, person: Person) -> list[str]:
     """The serials of the home's keys as ``keyctl show`` in the session shows them, in the order of ``Private.sig``."""
     tree = session.do("keyctl show @s")
