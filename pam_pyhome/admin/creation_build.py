@@ -10,7 +10,7 @@ from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.creation_choice import ECRYPTFS
 from pam_pyhome.admin.creation_record import TREE, placing
 from pam_pyhome.admin.plan import sync_directory
-from pam_pyhome.backends import ecryptfs_create, ecryptfs_store, fscrypt_create
+from pam_pyhome.backends import ecryptfs_create, ecryptfs_store, fscrypt_create, fscrypt_store
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt import FscryptBackend
 from pam_pyhome.errors import CreateError, StorageError, WrongPassphraseError
@@ -33,6 +33,14 @@ def staged_home(account: Account) -> str:
 
 def _staged_storage(account: Account) -> str:
     return f"{ecryptfs_store.SHARED}/{_PREFIX}{account.name}"
+
+
+def where_all(account: Account, backend: str) -> tuple[str, ...]:
+    """The directories that all which is made lies in."""
+    parent = os.path.dirname(account.home)
+    if backend == ECRYPTFS:
+        return (parent, ecryptfs_store.SHARED if os.path.isdir(ecryptfs_store.SHARED) else os.path.dirname(ecryptfs_store.SHARED))
+    return (parent, fscrypt_store.main_mount(parent))
 
 
 def build(records: Records, account: Account, password: bytes, recovery: str, costs: Costs | None) -> None:
