@@ -111,9 +111,12 @@ def is_swapped(record: Record) -> bool:
     A home that is not seen is not a home that is as it was: its disk may not be mounted.
     """
     user, home = record.account.name, record.account.home
-    trouble = places.trouble_above(home) or places.missing(*record.places) or _hidden(home)
+    trouble = places.missing(*record.places) or _hidden(home)
     if trouble is not None:
         raise ConversionError(user, facts.NOT_THERE, trouble)
+    trouble = places.trouble_above(home) if os.path.isdir(os.path.dirname(home)) else None
+    if trouble is not None:
+        raise ConversionError(user, facts.UNSAFE, trouble)
     found = places.look_below(home)
     if found is None:
         raise ConversionError(user, facts.MOVED if record.old else facts.NOT_THERE, f"{home} is no directory")

@@ -32,7 +32,8 @@ def staged_home(account: Account) -> str:
 
 
 def _staged_storage(account: Account) -> str:
-    return f"{ecryptfs_store.SHARED}/{_PREFIX}{account.name}"
+    """In a directory of root's, because the storage itself is the user's while root works in it."""
+    return f"{ecryptfs_store.SHARED}/{_PREFIX}{account.name}/storage"
 
 
 def where_all(account: Account, backend: str) -> tuple[str, ...]:
@@ -71,8 +72,9 @@ def _build_ecryptfs(records: Records, account: Account, password: bytes, passphr
     if not os.path.isdir(ecryptfs_store.SHARED):
         os.mkdir(ecryptfs_store.SHARED, 0o755)
         os.chmod(ecryptfs_store.SHARED, 0o755)
-    records.note(account.name, (TREE, storage))
-    os.mkdir(storage, 0o700)
+    records.note(account.name, (TREE, os.path.dirname(storage)))
+    for path in (os.path.dirname(storage), storage):
+        os.mkdir(path, 0o700)
     ecryptfs_create.lay_out(account, password, passphrase, storage, home)
     staged = Account(account.name, account.uid, account.gid, home)
 
@@ -114,4 +116,6 @@ def place(account: Account, backend: str) -> None:
     """Put everything in its place, the home directory last. OSError."""
     for staged, final in _places(account, backend):
         os.rename(staged, final)
+        if staged == _staged_storage(account):
+            os.rmdir(os.path.dirname(staged))
         sync_directory(os.path.dirname(final))

@@ -201,6 +201,7 @@ def _undo_placing(staged: str, final: str, identity: str, was: str) -> None:
     """Move it back, if it is what was moved; anything else is somebody else's."""
     if not _is(final, identity):
         return
+    os.makedirs(os.path.dirname(staged), 0o700, exist_ok=True)
     os.rename(final, staged)
     if was:
         uid, gid, mode = map(int, was.split(":"))

@@ -48,6 +48,7 @@ _ADVICE = {
     facts.NOTHING_KEPT: "there is nothing to do",
     facts.BOTH_CHANGED: "bring together what is in both, and ask for help if that is not clear",
     facts.NOT_THERE: "mount its disk as it was, then give this again",
+    facts.UNSAFE: "give that directory to root, for root alone to write, then give this again",
     facts.MOVED: "look for it with 'ls -a' beside the home before anything else",
     facts.IN_THE_WAY: "look at what is in it, and move it away",
     facts.NOT_OWN: "give it to the user with 'chown'",
