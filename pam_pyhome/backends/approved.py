@@ -24,7 +24,7 @@ def is_approved(account: Account, name: str, content: bytes) -> bool:
 
 
 def approve(account: Account, name: str, *contents: bytes) -> None:
-    """From now on the key file `name` is approved with one of these `contents`, and with no other. OSError."""
+    """From now on the key file `name` is approved with one of these `contents`, if there are any, and with no other. OSError."""
     found = _read(account)
     _write(account, found | {name: {sha256(content) for content in contents}})
 

@@ -80,8 +80,7 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
     approved.begin(account)
     is_approved = is_proved(account, answer)
     kept.forget(account, layout.RECOVERY)
-    if is_approved:
-        approved.approve(account, layout.RECOVERY, content)
+    approved.approve(account, layout.RECOVERY, *([content] if is_approved else []))
     store.replace(account, layout.RECOVERY, content)
     kept.keep(account, layout.RECOVERY, content)
 

@@ -50,6 +50,7 @@ def _forget(account: Account, identifier: str, old: Candidate) -> None:
     if old.descriptor not in protectors.of_policies(account):
         remove_protector(old.mount, old.descriptor)
     kept.forget(account, protector_copy(old.descriptor))
+    approved.approve(account, protector_copy(old.descriptor))
     for name in kept.older(account, policy_copy(identifier)):
         if _names(account, name, identifier, old.descriptor):
             kept.remove(account, name)

@@ -147,6 +147,7 @@ def _retire(account: Account, protector: meta.Protector, content: bytes) -> int:
         store.replace(store.ROOT, store.PROTECTORS, name, meta.as_custom(protector, FORMER + account.name), owner)
     else:
         remove_protector(store.ROOT, name)
+    approved.approve(account, protector_copy(name))
     beside = (kept.REPAIRED, kept.SECOND, kept.TYPED)
     kept.remove(account, protector_copy(name), *(protector_copy(name) + suffix for suffix in beside))
     return left

@@ -36,16 +36,11 @@ def slow_down(pamh: Handle, talk: Talk) -> None:
     talk.say(messages.wrong_answer(pamh.account.name))
 
 
-def verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes, *, vouched: bool) -> bytes:
-    """The answer, if it opens the home by its current key file. WrongPassphraseError, after a while.
-
-    `vouched`: it is root who asks, and approves the file with it.
-    """
+def verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes) -> bytes:
+    """The answer, if it opens the home by its current key file. WrongPassphraseError, after a while."""
     try:
         backend.unlock(pamh.account, answer, exact=True)
     except WrongPassphraseError:
         slow_down(pamh, talk)
         raise
-    if vouched:
-        backend.approve(pamh.account, answer)
     return answer

@@ -65,7 +65,7 @@ def perform(
     elif request.verb == broker.LOCK:
         changed = _lock(pamh, backend, request, talk)
     elif request.verb == broker.UPDATE:
-        changed = _update(pamh, backend, request, talk, vouched=vouched)
+        changed = _update(pamh, backend, request, talk)
     elif request.verb == broker.PASSWD:
         changed = _change_password(pamh, backend, talk, vouched=vouched)
     else:
@@ -142,8 +142,10 @@ def _leave_to_daemon(pamh: Handle) -> None:
 def _change_password(pamh: Handle, backend: Backend, talk: Talk, *, vouched: bool) -> bool:
     """Let a new password open the home in the place of the present one."""
     account = pamh.account
-    old = verified(pamh, backend, talk, given(talk.ask(messages.PRESENT_PROMPT)), vouched=vouched)
+    old = verified(pamh, backend, talk, given(talk.ask(messages.PRESENT_PROMPT)))
     new = given(talk.ask(messages.NEW_PROMPT, new=True), "no new password was given")
+    if vouched:
+        backend.approve(account, old)
     backend.reserve(account, old)
     left = backend.change_password(account, old, new)
     pamh.log_notice("the home opens with the new password")
@@ -152,15 +154,10 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk, *, vouched: boo
     return True
 
 
-def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk, *, vouched: bool) -> bool:
+def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
     """Change how the home is."""
-
-    def verify(answer: bytes) -> bytes:
-        """By its current key file."""
-        return verified(pamh, backend, talk, answer, vouched=vouched)
-
     try:
-        changed = update(pamh.account, backend, request.changes, talk.ask, verify)
+        changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: verified(pamh, backend, talk, answer))
     except UpdateError as error:
         if error.reason == update_facts.WRONG_LOGIN:
             pamh.log_notice("a wrong login password was given")
