@@ -75,6 +75,11 @@ def of_policy(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
     return tuple(descriptor for descriptor, _ in policy.slots) if policy is not None else ()
 
 
+def has_unreadable_policies(account: Account) -> bool:
+    """Whether there is a policy of the account's of which it cannot be told what opens it."""
+    return any(not of_policy(account, mount, name) for mount, name in store.policies(account))
+
+
 def of_policies(account: Account, *, without: str = "") -> list[str]:
     """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one."""
     others = [(mount, name) for mount, name in store.policies(account) if name != without]
