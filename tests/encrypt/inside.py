@@ -26,10 +26,10 @@ RECOVERY = "0123456789abcdef0123456789abcdef"
 
 def prepare(journal: Journal) -> str:
     """What `encrypt` makes before it copies."""
+    record = conversion._begin(journal, Record(ADA, conversion_facts.ENCRYPT, "ecryptfs", conversion_facts.PREPARING))
     os.mkdir(place_of(ADA), 0o700)
-    record = Record(ADA, conversion_facts.ENCRYPT, "ecryptfs", conversion_facts.COPYING)
     KIND.prepare(ADA, PASSWORD, RECOVERY, lambda _step: None)
-    journal.write(record._replace(inode=os.lstat(other_home(ADA)).st_ino))
+    journal.write(conversion._with_new(record)._replace(phase=conversion_facts.COPYING))
     return "ok"
 
 
@@ -47,7 +47,7 @@ def _bind(account: Account, passphrase: bytes, lower: str, mountpoint: str) -> N
 
 
 def turn(journal: Journal) -> str:
-    """Begin to decrypt what was encrypted."""
+    """Begin to decrypt what was encrypted, with a record as version 0.1.0 wrote it."""
     inode = os.lstat(other_home(ADA)).st_ino
     journal.write(Record(ADA, conversion_facts.DECRYPT, "ecryptfs", conversion_facts.COPYING, inode=inode))
     return "ok"

@@ -57,6 +57,21 @@ def test_the_copies_change_places_and_back(machine: EncryptMachine) -> None:
     assert names(machine)[1] == []
 
 
+def test_the_disk_is_not_there(machine: EncryptMachine) -> None:
+    """Nothing is removed, nor taken back, until it is there again."""
+    machine.add_plain()
+    assert inside(machine, "prepare", "swap") == ["ok", "True"]
+    machine.keep_copies()
+    machine.run(["umount", "/home"])
+    for verb in ("confirm --yes", "decrypt --yes --password-file -", "encrypt --yes --resume --password-file -"):
+        assert "what was converted is not there (/home is another directory now" in machine.pyhome(*verb.split(), "ada", status=74)
+    assert "what was converted is not there" in machine.pyhome("status", "ada")
+    machine.run(["mount", "-o", "loop", "/srv/ext4-home", "/home"])
+    assert unwrap(machine.wrapped(), PASSWORD) == MOUNT_PASSPHRASE
+    assert "the plain copy is removed" in machine.pyhome("confirm", "--yes", "ada")
+    assert machine.remains() == []
+
+
 def test_filled(machine: EncryptMachine) -> None:
     """In a process with name spaces of its own, which tells how far it is, and what goes wrong."""
     home = machine.add_plain()
