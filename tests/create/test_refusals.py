@@ -155,13 +155,13 @@ def test_skeletons_that_cannot_be_copied(machine: CreateMachine) -> None:
 
 
 def test_what_runs_with_the_users_rights_is_handed_nothing(machine: CreateMachine) -> None:
-    """Its owner could hold on to the lock that it was given, or type on root's terminal."""
+    """Its owner could hold on to the lock that it was given, or type on root's terminal: it leads a session of its own."""
     path = machine.path("/usr/bin/cp")
     path.unlink()
-    said = "$(id -u | grep -cx 0), locks: $(ls -l /proc/$$/fd | grep -c /creating/), session of its own: $(ps -o sid= -p $$ | grep -cw $$)"
+    said = "$(id -u | grep -cx 0), locks: $(ls -l /proc/$$/fd | grep -c /creating/), leads: $(ps -o sid= -p $$ | grep -cw $$)"
     path.write_text(f'#!/bin/sh\necho "root: {said}" >&2; exit 1\n', encoding="ascii")
     path.chmod(0o755)
-    assert "copying /etc/skel: root: 0, locks: 0, session of its own: 1;" in machine.refuses("ada", status=17)
+    assert "copying /etc/skel: root: 0, locks: 0, leads: 1;" in machine.refuses("ada", status=17)
 
 
 def test_tools_that_fail(machine: CreateMachine) -> None:
