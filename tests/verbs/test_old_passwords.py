@@ -1,4 +1,4 @@
-"""A password that was replaced opens nothing and changes nothing any more, whatever copies there are and whatever becomes of them."""
+"""A password that was replaced opens nothing and changes nothing, whatever copies there are and whatever becomes of them."""
 
 from __future__ import annotations
 
