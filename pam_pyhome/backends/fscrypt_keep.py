@@ -66,14 +66,19 @@ def replace(
     See `replacing.replace`. OSError, UnsafeFileError.
     """
     name = protector_copy(candidate.descriptor)
-    copy = read_kept(account, name) or MISSING
-    aside = tuple(each for each in (copy, candidate.live) if each not in (MISSING, used))
 
     def put() -> None:
         """The file itself."""
         _put(account, candidate, content)
 
-    replacing.replace(account, name, (*aside, used), content, put, is_approved=is_approved, repair=repair)
+    there = aside(account, candidate, used)
+    replacing.replace(account, name, there, content, put, is_approved=is_approved, repair=repair)
+
+
+def aside(account: Account, candidate: Candidate, used: bytes) -> tuple[bytes, ...]:
+    """What there is to keep of a protector: the copy and the live file, last the one that opens."""
+    found = (read_kept(account, protector_copy(candidate.descriptor)), candidate.live)
+    return tuple(each for each in (*(one for one in found if one != used), used) if each)
 
 
 def _put(account: Account, candidate: Candidate, content: bytes) -> None:
