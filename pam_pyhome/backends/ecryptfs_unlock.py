@@ -231,9 +231,13 @@ def wrapped_for(passphrase: bytes, password: bytes) -> bytes:
 def reserve(account: Account, old: bytes) -> None:
     """See `Backend.reserve`."""
     live, used, _ = open_any(account, old, exact=False)
-    store.recreate_config(account)
-    store.reserve(account, MAX_SIZE)
-    replacing.reserve(account, layout.WRAPPED, _aside(account, live, used), MAX_SIZE)
+
+    def stage() -> None:
+        """Where the user's rights lead."""
+        store.recreate_config(account)
+        store.reserve(account, MAX_SIZE)
+
+    replacing.reserve(account, layout.WRAPPED, _aside(account, live, used), MAX_SIZE, stage)
 
 
 def change_password(account: Account, old: bytes, new: bytes) -> int:

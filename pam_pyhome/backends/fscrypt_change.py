@@ -30,9 +30,13 @@ def reserve(account: Account, old: bytes) -> None:
         fscrypt_renew.reserve(account, home)
         return
     size = len(attempt.content) + _GROWTH
-    owner = store.owner_of(candidate.mount, store.PROTECTORS, candidate.descriptor, account)
-    store.stage(candidate.mount, store.PROTECTORS, candidate.descriptor, size, owner)
-    replacing.reserve(account, protector_copy(candidate.descriptor), aside(account, candidate, attempt.content), size)
+
+    def stage() -> None:
+        """Beside the file."""
+        owner = store.owner_of(candidate.mount, store.PROTECTORS, candidate.descriptor, account)
+        store.stage(candidate.mount, store.PROTECTORS, candidate.descriptor, size, owner)
+
+    replacing.reserve(account, protector_copy(candidate.descriptor), aside(account, candidate, attempt.content), size, stage)
 
 
 def change_password(account: Account, old: bytes, new: bytes) -> int:

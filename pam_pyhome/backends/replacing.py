@@ -12,11 +12,19 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 
-def reserve(account: Account, name: str, aside: tuple[bytes, ...], size: int) -> None:
-    """Do all of `replace` that takes room: a new file of at most `size` bytes fails for want of it now, or not at all. OSError."""
+def reserve(account: Account, name: str, aside: tuple[bytes, ...], size: int, stage: Callable[[], None]) -> None:
+    """Do all of `replace` that takes room: a new file of at most `size` bytes fails for want of it now, or not at all.
+
+    `stage` makes the room for the file itself. OSError.
+    """
     approved.begin(account)
     _set_aside(account, name, aside)
     kept.reserve(account, name, size)
+    try:
+        stage()
+    except (OSError, UnsafeFileError):
+        kept.give_up(account, name)
+        raise
 
 
 def replace(
