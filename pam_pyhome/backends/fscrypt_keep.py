@@ -118,7 +118,8 @@ def _remember_protector(account: Account, home: Home, candidate: Candidate, open
     if candidate.live == opened.used and opened.rewrite is None:
         if copy in (None, candidate.live):
             kept.drop_previous(account, name)
-            _forget_replaced(account, home)
+            if not candidate.is_recovery:
+                _forget_replaced(account, home)
         else:
             kept.set_aside(account, name, copy or MISSING)
         kept.keep(account, name, candidate.live)

@@ -51,9 +51,8 @@ def unlock(
     attempt = try_all(account, home, password, exact=exact, proved=proved)
     change = None if proved else _prepare(account, home, attempt, rewrap)
     _mend_policy(account, home, attempt)
-    is_key = attempt.candidate.is_recovery
-    keys = tuple(_keys(account, home, attempt))
-    return OpenedHome(account.name, backend, keys, change, is_key and change is None, b"" if is_key else attempt.content)
+    by_key = attempt.candidate.is_recovery and change is None
+    return OpenedHome(account.name, backend, tuple(_keys(account, home, attempt)), change, by_key, attempt.content)
 
 
 def usable_home(account: Account) -> Home:
