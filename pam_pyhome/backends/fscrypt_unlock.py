@@ -260,4 +260,4 @@ def protector_for(account: Account, attempt: Attempt, password: bytes, costs: me
     salt = os.urandom(meta.SALT_SIZE)
     wrapping = wrapping_key(account.uid, password, salt, chosen)
     wrapped = key.wrap(wrapping, attempt.secret, os.urandom(meta.IV_SIZE), aes256_ctr)
-    return meta.rewrapped(protector, salt, wrapped, chosen)
+    return meta.rewrapped(protector, salt, wrapped, chosen if chosen != protector.costs else None)
