@@ -17,7 +17,7 @@ from pam_pyhome.admin import conversion_kinds as kinds
 from pam_pyhome.admin.conversion_record import is_swapped, other_home, place_of
 from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import ConversionError, CopyDiffersError, HomeElsewhereError, StorageError
+from pam_pyhome.errors import ConversionError, CopyDiffersError, HomeElsewhereError, PyhomeError, StorageError
 from pam_pyhome.kernel.renames import exchange
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -77,6 +77,9 @@ def encrypted(journal: Journal, record: Record, before: str, password: bytes) ->
             _return(journal, record)
             raise
         mark(journal, record, facts.SWAPPED)
+    # So that `authenticate` believes the key file. If it fails, the first login that is verified otherwise does it.
+    with contextlib.suppress(OSError, PyhomeError):
+        registry.named(record.backend).approve(account, password)
     return True
 
 

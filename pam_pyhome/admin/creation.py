@@ -214,5 +214,8 @@ def _hand_over(records: Records, plan: Plan, password: bytes) -> None:
         if plan.new:
             account_tools.remove(account, records.lock)
         raise
+    # So that `authenticate` believes the key file. If it fails, the first login that is verified otherwise does it.
+    with contextlib.suppress(OSError, PyhomeError):
+        registry.named(plan.backend).approve(account, password)
     with contextlib.suppress(OSError):  # all is done; the next run removes a record that stays
         records.forget(account.name)

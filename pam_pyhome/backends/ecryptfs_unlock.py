@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from pam_pyhome.backends import approved, kept
+from pam_pyhome.backends import approved, kept, replacing
 from pam_pyhome.backends import ecryptfs_store as store
 from pam_pyhome.backends.base import LEAST_KEY
-from pam_pyhome.backends.replacing import replace
 from pam_pyhome.errors import (
     FormatError,
     PassphraseLengthError,
@@ -231,10 +230,14 @@ def wrapped_for(passphrase: bytes, password: bytes) -> bytes:
 
 def reserve(account: Account, old: bytes) -> None:
     """See `Backend.reserve`."""
-    open_any(account, old, exact=False)
-    store.recreate_config(account)
-    store.reserve(account, MAX_SIZE)
-    kept.reserve(account, layout.WRAPPED, MAX_SIZE)
+    live, used, _ = open_any(account, old, exact=False)
+
+    def stage() -> None:
+        """Where the user's rights lead."""
+        store.recreate_config(account)
+        store.reserve(account, MAX_SIZE)
+
+    replacing.reserve(account, layout.WRAPPED, _aside(account, live, used), MAX_SIZE, stage)
 
 
 def change_password(account: Account, old: bytes, new: bytes) -> int:
@@ -276,16 +279,20 @@ def _replace_wrapped(
     account: Account, live: bytes, used: bytes, content: bytes, *, is_approved: bool, repair: bool = False
 ) -> None:
     """Put a key file in the place of `live`, and let the copies follow; `used` is the one to keep, if it is another one."""
-    copy = store.read_kept(account, layout.WRAPPED) or b""
-    aside = tuple(dict.fromkeys(each for each in (copy, live) if each and each != used))
 
     def put() -> None:
         """Where the user's rights lead."""
         store.recreate_config(account)
         store.replace(account, layout.WRAPPED, content)
 
-    aside = (*aside, used) if used else aside
-    replace(account, layout.WRAPPED, aside, content, put, is_approved=is_approved, repair=repair)
+    aside = _aside(account, live, used)
+    replacing.replace(account, layout.WRAPPED, aside, content, put, is_approved=is_approved, repair=repair)
+
+
+def _aside(account: Account, live: bytes, used: bytes) -> tuple[bytes, ...]:
+    """What there is to keep: the copy and the live key file, last the one that opens."""
+    found = (store.read_kept(account, layout.WRAPPED), live)
+    return tuple(each for each in (*(one for one in found if one != used), used) if each)
 
 
 def approve(account: Account, password: bytes) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pam_pyhome.backends import approved, fscrypt_renew, kept, update_facts
+from pam_pyhome.backends import approved, fscrypt_renew, kept, replacing, update_facts
 from pam_pyhome.backends import fscrypt_protectors as protectors
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_costs import configured, for_new
 from pam_pyhome.backends.fscrypt_find import find_home, protector_copy, read_kept
-from pam_pyhome.backends.fscrypt_keep import login_home, replace
+from pam_pyhome.backends.fscrypt_keep import aside, login_home, replace
 from pam_pyhome.backends.fscrypt_unlock import is_proved, open_protector, protector_for, try_all
 from pam_pyhome.errors import FormatError, UpdateError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_meta as meta
@@ -30,9 +30,13 @@ def reserve(account: Account, old: bytes) -> None:
         fscrypt_renew.reserve(account, home)
         return
     size = len(attempt.content) + _GROWTH
-    owner = store.owner_of(candidate.mount, store.PROTECTORS, candidate.descriptor, account)
-    store.stage(candidate.mount, store.PROTECTORS, candidate.descriptor, size, owner)
-    kept.reserve(account, protector_copy(candidate.descriptor), size)
+
+    def stage() -> None:
+        """Beside the file."""
+        owner = store.owner_of(candidate.mount, store.PROTECTORS, candidate.descriptor, account)
+        store.stage(candidate.mount, store.PROTECTORS, candidate.descriptor, size, owner)
+
+    replacing.reserve(account, protector_copy(candidate.descriptor), aside(account, candidate, attempt.content), size, stage)
 
 
 def change_password(account: Account, old: bytes, new: bytes) -> int:

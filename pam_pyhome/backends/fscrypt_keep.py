@@ -66,14 +66,19 @@ def replace(
     See `replacing.replace`. OSError, UnsafeFileError.
     """
     name = protector_copy(candidate.descriptor)
-    copy = read_kept(account, name) or MISSING
-    aside = tuple(each for each in (copy, candidate.live) if each not in (MISSING, used))
 
     def put() -> None:
         """The file itself."""
         _put(account, candidate, content)
 
-    replacing.replace(account, name, (*aside, used), content, put, is_approved=is_approved, repair=repair)
+    there = aside(account, candidate, used)
+    replacing.replace(account, name, there, content, put, is_approved=is_approved, repair=repair)
+
+
+def aside(account: Account, candidate: Candidate, used: bytes) -> tuple[bytes, ...]:
+    """What there is to keep of a protector: the copy and the live file, last the one that opens."""
+    found = (read_kept(account, protector_copy(candidate.descriptor)), candidate.live)
+    return tuple(each for each in (*(one for one in found if one != used), used) if each)
 
 
 def _put(account: Account, candidate: Candidate, content: bytes) -> None:
@@ -113,7 +118,8 @@ def _remember_protector(account: Account, home: Home, candidate: Candidate, open
     if candidate.live == opened.used and opened.rewrite is None:
         if copy in (None, candidate.live):
             kept.drop_previous(account, name)
-            _forget_replaced(account, home)
+            if not candidate.is_recovery:
+                _forget_replaced(account, home)
         else:
             kept.set_aside(account, name, copy or MISSING)
         kept.keep(account, name, candidate.live)

@@ -51,9 +51,8 @@ def unlock(
     attempt = try_all(account, home, password, exact=exact, proved=proved)
     change = None if proved else _prepare(account, home, attempt, rewrap)
     _mend_policy(account, home, attempt)
-    is_key = attempt.candidate.is_recovery
-    keys = tuple(_keys(account, home, attempt))
-    return OpenedHome(account.name, backend, keys, change, is_key and change is None, b"" if is_key else attempt.content)
+    by_key = attempt.candidate.is_recovery and change is None
+    return OpenedHome(account.name, backend, tuple(_keys(account, home, attempt)), change, by_key, attempt.content)
 
 
 def usable_home(account: Account) -> Home:
@@ -261,4 +260,4 @@ def protector_for(account: Account, attempt: Attempt, password: bytes, costs: me
     salt = os.urandom(meta.SALT_SIZE)
     wrapping = wrapping_key(account.uid, password, salt, chosen)
     wrapped = key.wrap(wrapping, attempt.secret, os.urandom(meta.IV_SIZE), aes256_ctr)
-    return meta.rewrapped(protector, salt, wrapped, chosen)
+    return meta.rewrapped(protector, salt, wrapped, chosen if chosen != protector.costs else None)

@@ -100,6 +100,11 @@ def reserve(account: Account, name: str, size: int) -> None:
         os.close(directory)
 
 
+def give_up(account: Account, name: str) -> None:
+    """Give up that room. OSError."""
+    remove(account, name + NEXT + files.STAGED_SUFFIX)
+
+
 def begin(account: Account, name: str, content: bytes) -> None:
     """Have `content` ready on disk as the copy that `finish` makes of it, which takes no room and hardly fails. OSError."""
     keep(account, name + NEXT, content)

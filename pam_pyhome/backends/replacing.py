@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 
+def reserve(account: Account, name: str, aside: tuple[bytes, ...], size: int, stage: Callable[[], None]) -> None:
+    """Do all of `replace` that takes room: a new file of at most `size` bytes fails for want of it now, or not at all.
+
+    `stage` makes the room for the file itself. OSError.
+    """
+    approved.begin(account)
+    _set_aside(account, name, aside)
+    kept.reserve(account, name, size)
+    try:
+        stage()
+    except (OSError, UnsafeFileError):
+        kept.give_up(account, name)
+        raise
+
+
 def replace(
     account: Account,
     name: str,
@@ -31,15 +46,13 @@ def replace(
     """
     approved.begin(account)
     kept.begin(account, name, content)
-    for each in dict.fromkeys(aside):
-        if repair or whole or not _is_unproved(account, name, each):
-            kept.set_aside(account, name, each)
+    _set_aside(account, name, aside, whole=repair or whole)
     if repair:
         kept.keep(account, name + kept.REPAIRED, b"")
     else:
         kept.remove(account, *(name + suffix for suffix in (kept.REPAIRED, kept.SECOND, kept.TYPED)))
     if is_approved:
-        approved.approve(account, name, *aside, content)
+        _approve(account, name, *aside, content)
     try:
         put()
     except (OSError, UnsafeFileError):
@@ -49,10 +62,19 @@ def replace(
         kept.finish(account, name)
     except OSError:
         kept.remove(account, name)  # rather none than one that opens with what has just been replaced
-    if is_approved:
-        approved.approve(account, name, content)
+    _approve(account, name, *([content] if is_approved else []))
 
 
-def _is_unproved(account: Account, name: str, content: bytes) -> bool:
-    """Whether a file is only what pyhome made of one that was proved, which is kept already."""
-    return content == kept.read(account, name) and bool(kept.older(account, name))
+def _set_aside(account: Account, name: str, aside: tuple[bytes, ...], *, whole: bool = False) -> None:
+    """Keep what is to be replaced, but not what pyhome only made of one that was proved and is kept already, unless `whole`."""
+    for each in dict.fromkeys(aside):
+        if whole or each != kept.read(account, name) or not kept.older(account, name):
+            kept.set_aside(account, name, each)
+
+
+def _approve(account: Account, name: str, *contents: bytes) -> None:
+    """Approve these and no others. Without room for that, the copies count in place of the file that says so."""
+    try:
+        approved.approve(account, name, *contents)
+    except OSError:
+        kept.remove(account, kept.DIGESTS)

@@ -36,7 +36,7 @@ class OpenedHome(Record):
     """The `keys` of a home as pairs of signature and kernel payload, and a rewrite that its file needs.
 
     `by_key`: a recovery key has opened it, and nothing is rewritten: what the password opens has not proved to be good. `used`: the
-    key file that the password has opened, empty if none. `vouched`: somebody else has verified who opens the home.
+    key file that has opened it, empty if none has. `vouched`: somebody else has verified who opens the home.
     """
 
     user: str

@@ -161,3 +161,9 @@ def test_with_the_module_in_the_stack_of_chpasswd(machine: CreateMachine) -> Non
     said = machine.log()[before:]
     assert "reset" not in said
     assert log_in(machine, "login") == OPENED
+
+
+def test_authenticate_believes_it_at_once(machine: CreateMachine) -> None:
+    machine.create("ada")
+    machine.write_stack("strict", "auth required pam_pyhome.so authenticate\naccount required pam_permit.so\n")
+    assert machine.pam("strict", "ada", *answers(PASSWORD), "auth")[-1] == "auth 0"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fscrypt.homes import OPENED, READ, FscryptMachine, mount_image
 from tests.login.conftest import PASSWORD
-from tests.login.homes import ADA, BOB, answers, crypt
+from tests.login.homes import ADA, AUTH_ERR, AUTHINFO_UNAVAIL, BOB, answers, crypt
 
 pytestmark = pytest.mark.root
 
@@ -97,3 +97,27 @@ def test_a_home_that_is_a_link(machine: FscryptMachine) -> None:
     machine.run(["sh", "-c", "mv /home/ada /home/really; ln -s really /home/ada"])
     assert machine.log_in(PASSWORD, READ) == OPENED
     assert not machine.is_open()
+
+
+@pytest.mark.guarantee(14)
+def test_what_ada_puts_in_the_place_of_her_protector_verifies_nothing(machine: FscryptMachine) -> None:
+    """`authenticate` believes no file that nothing but whoever wrote it speaks for."""
+    machine.write_stack("strict", "auth required pam_pyhome.so authenticate\naccount required pam_permit.so\n")
+
+    def verifies(password: bytes) -> str:
+        return machine.pam("strict", "ada", *answers(password), "auth")[-1]
+
+    unproved = f"auth {AUTHINFO_UNAVAIL}"
+    assert verifies(PASSWORD) == unproved
+    assert "is not the file that was last proved; log in once where another module verifies the password" in machine.log()
+    assert machine.log_in(PASSWORD, READ) == OPENED
+    assert verifies(PASSWORD) == "auth 0"
+    old, new = machine.protector().read_bytes(), NEW
+    assert machine.inside("change", PASSWORD, new) == "ok"
+    assert [verifies(each) for each in (PASSWORD, new)] == [f"auth {AUTH_ERR}", "auth 0"]
+    whole = machine.protector().read_bytes()
+    for content in (old, b"", b"\n", whole[:-1] + bytes([whole[-1] ^ 1])):
+        machine.protector().write_bytes(content)
+        assert [verifies(each) for each in (PASSWORD, new)] == [unproved, unproved]
+    machine.protector().write_bytes(whole)
+    assert verifies(new) == "auth 0"

@@ -151,6 +151,24 @@ def test_a_change_on_a_full_disk_fails_before_it_begins_or_not_at_all(machine: F
     assert machine.inside("verify", NEW) == "ok"
 
 
+def test_a_change_without_room_for_copies_fails_before_it_begins_or_not_at_all(machine: FscryptMachine) -> None:
+    """What root keeps, on a file system of its own, which is filled up behind the check: the copy is that of the new one."""
+    assert machine.log_in(PASSWORD, READ) == OPENED
+    machine.run(["cp", "-a", "/var/lib/pyhome", "/srv/kept"])
+    machine.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "none", "/var/lib/pyhome"])
+    machine.run(["cp", "-a", "/srv/kept/.", "/var/lib/pyhome"])
+    fill = ["sh", "-c", "cat /dev/zero >> /var/lib/pyhome/full"]
+    talk = Talk(machine, oldauthtok=PASSWORD, authtok=NEW)
+    assert talk.phase(CHAUTHTOK, PRELIM) == 0
+    machine.run(fill, status=None)
+    assert talk.phase(CHAUTHTOK, UPDATE) == 0
+    assert machine.inside("verify", NEW) == "ok"
+    machine.run(fill, status=None)
+    assert Talk(machine, oldauthtok=NEW, authtok=OTHER).phase(CHAUTHTOK, PRELIM) == AUTHTOK_ERR
+    machine.protector().write_bytes(b"damaged")
+    assert [machine.inside("unlock", each)[:5] for each in (PASSWORD, NEW)] == ["Wrong", "1 Tru"]
+
+
 def test_killed_at_any_system_call_either_password_opens_the_home(machine: FscryptMachine) -> None:
     """A worker that dies at its first, second, … write, fsync, truncation or rename."""
     for call in ("write", "fsync", "ftruncate", "renameat"):

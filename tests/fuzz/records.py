@@ -40,7 +40,7 @@ def opened_home(data: bytes) -> None:
     """What is read is written again byte for byte, and shows no key."""
     found = parsed(opened.parse_opened, data)
     if found is not None:
-        assert opened.emit_opened(found) == data
+        assert data[7:8] == b"\1" or opened.emit_opened(found) == data  # what 0.1.0 wrote is read only
         assert not any(len(payload) > 3 and repr(payload) in repr(found) for _, payload in found.keys)
 
 

@@ -123,10 +123,8 @@ def test_passwd_takes_it_for_the_old_password(place: FscryptMachine) -> None:
 
 def test_over_ssh_it_is_an_answer_like_the_password(place: FscryptMachine) -> None:
     place.write_stack("verify", "auth required pam_pyhome.so authenticate\nsession optional pam_pyhome.so\n")
-    lines = KEY + b"\n" + KEY + b"\n"
-    assert pyhome(place, ROOT, "recovery", "test", "ada", "--password-file", "-", stdin=lines).code == 0
-    assert place.pam("verify", "ada", *answers(KEY), "auth")[-1] == f"auth {AUTHINFO_UNAVAIL}"
-    assert pyhome(place, ROOT, "unlock", "ada", "--password-file", "-", stdin=KEY + b"\n").code == 0
+    assert place.pam("verify", "ada", *answers(KEY), "auth")[-1] == f"auth {AUTHINFO_UNAVAIL}"  # nothing has opened it yet
+    assert said(place, ROOT, "unlock", "ada", lines=(KEY,)).code == 0
     assert pyhome(place, ROOT, "lock", "ada").code == 0
     lines = place.pam("verify", "ada", *answers(KEY), "auth", "open", READ, "close")
     assert [line for line in lines if not line.startswith("message")] == [OPENED[0], *OPENED[2:]]

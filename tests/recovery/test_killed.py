@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.login.homes import MOUNT_PASSPHRASE, LoginMachine
+from tests.login.homes import MOUNT_PASSPHRASE, LoginMachine, answers
 from tests.recovery.conftest import KEY, PASSWORD
 
 if TYPE_CHECKING:
@@ -119,3 +119,31 @@ def test_ecryptfs(ecryptfs: LoginMachine) -> None:
         seen.add((old, *new))
     assert (WRONG, "ok") in seen
     assert ("ok", WRONG) in seen
+
+
+@pytest.mark.guarantee(11)
+@pytest.mark.parametrize("kind", ["ecryptfs", "fscrypt"])
+def test_a_change_of_the_password(request: pytest.FixtureRequest, kind: str) -> None:
+    """Killed anywhere, one of the two opens the home; and once the change is done the old one does not, not even by a copy."""
+    machine: LoginMachine = request.getfixturevalue("ecryptfs" if kind == "ecryptfs" else "place")
+    if kind == "ecryptfs":
+        machine.keep_copies()
+        places, live = ["/home/.ecryptfs/ada/.ecryptfs", "/var/lib/pyhome"], machine.wrapped()
+    else:
+        machine.pam("login", "ada", *answers(PASSWORD), "auth", "setcred", "open", "close")
+        places, live = [*STATE], next(machine.path("/.fscrypt/protectors").iterdir())
+    again = Reset(machine, *places)
+    steps, _ = interrupted(machine, "kill", 0, "passwd", "--home-only", lines=(PASSWORD, NEW))
+    assert steps is not None
+    seen = set()
+    for step in [*range(1, steps + 1, max(1, steps // 8)), 0]:
+        again()
+        finished, _ = interrupted(machine, "kill", step, "passwd", "--home-only", lines=(PASSWORD, NEW))
+        found = opens(machine, PASSWORD, NEW)
+        assert sorted(found) == ["WrongPassphraseError", "ok"], step
+        seen.add(found.index("ok"))
+        live.write_bytes(b"")
+        spare = machine.run(["/usr/bin/python3", "-I", "-B", INSIDE, "login", PASSWORD.hex(), NEW.hex()]).split()
+        assert "ok" in spare, step
+        assert finished is None or spare == [WRONG, "ok"], step
+    assert seen == {0, 1}

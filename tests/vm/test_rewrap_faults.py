@@ -30,7 +30,7 @@ def test_a7_b9_struck_at_steps_of_the_rewrap(vm: VM, ada: Person) -> None:
     assert undisturbed["undisturbed"] == 0
     assert undisturbed["opens"] == ["new"]
     assert undisturbed["steps"] >= 8
-    assert len(runs) == 2 * len(range(0, undisturbed["steps"], 3))
+    assert len(runs) == 2 * len(range(0, undisturbed["steps"], 7))
     assert all(run["struck"] for run in runs)
     lost = [run for run in runs if not run["opens"] or (run["login"] == "old" and "old" not in run["opens"])]
     assert lost == []

@@ -30,6 +30,7 @@ def test_defaults() -> None:
         ([b"authenticate", b"debug"], Settings(authenticate=True, debug=True)),
         ([b"keyring=user", b"keyring=none"], Settings(keyring="none")),
         ([b"jobs=refuse"], Settings(jobs="refuse")),
+        ([b"repair=no", b"repair=ask", b"repair=perhaps"], Settings(repair="ask", unknown=("repair=perhaps",))),
         ([b"skip_services=a,b c,,d"], Settings(skip_services=("a", "b", "c", "d"))),
         ([b"skip_services="], Settings(skip_services=())),
         ([b"keyring=user", b"keyring=mine"], Settings(keyring="user", unknown=("keyring=mine",))),

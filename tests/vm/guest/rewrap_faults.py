@@ -4,7 +4,7 @@
 
 First ``passwd`` runs undisturbed with pyhome's workers under strace, which gives the list of steps: every system call that
 creates, writes, syncs, renames or removes one of the home's key files or their copies. Then ``passwd`` is run once more for
-each third step and each blow, with strace striking exactly there: SIGKILL on entry, or the call fails with ENOSPC. After each
+each seventh step and each blow, with strace striking exactly there: SIGKILL on entry, or the call fails with ENOSPC. After each
 run the key file is tried with the real ecryptfs-unwrap-passphrase. One line of JSON for each run on standard output.
 """
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 WORKER = Path("/usr/lib/pyhome/pyhome-worker")
 PLACE = Path("/root/faults")
 KEPT = Path("/var/lib/pyhome")
-EACH = 3  # steps: an emulated run takes half a minute. Where nothing is emulated, the login tests strike at every step.
+EACH = 7  # steps: an emulated run takes half a minute. Where nothing is emulated, the login tests strike at every step.
 CALLS = "openat,write,pwrite64,ftruncate,fallocate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdirat"
 BLOWS = {"killed": "signal=KILL", "disk full": "error=ENOSPC"}
 
