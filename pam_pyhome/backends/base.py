@@ -87,6 +87,9 @@ class Backend(Protocol):
         Without `holders` if it is not known who uses it: looking for them may take long (`users`).
         """
 
+    def is_seen(self, record: OpenRecord) -> bool:
+        """Whether the recorded home is open where this process sees it, whatever is written down of it by now. Quick."""
+
     def state_of(self, record: OpenRecord) -> tuple[str, tuple[str, ...]]:
         """How the kernel says that the recorded home is, and who has it where it is not seen: OPEN, PARTLY or LOCKED."""
 

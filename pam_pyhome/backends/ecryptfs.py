@@ -71,6 +71,10 @@ class EcryptfsBackend:
         """Unmount."""
         ecryptfs_mount.detach(record)
 
+    def is_seen(self, record: OpenRecord) -> bool:
+        """Look for its mount."""
+        return ecryptfs_mount.is_seen(record)
+
     def state_of(self, record: OpenRecord) -> tuple[str, tuple[str, ...]]:
         """Ask the kernel, about all mount name spaces."""
         return ecryptfs_mount.state_of(record)

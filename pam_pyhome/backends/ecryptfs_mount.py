@@ -180,9 +180,14 @@ def detach(record: OpenRecord) -> None:
         raise HomeBusyError(os.fsdecode(record.mountpoint), remains, partly_locked=True)
 
 
+def is_seen(record: OpenRecord) -> bool:
+    """See `Backend.is_seen`."""
+    return bool(_recorded_here(record))
+
+
 def state_of(record: OpenRecord) -> tuple[str, tuple[str, ...]]:
     """See `Backend.state_of`."""
-    if _recorded_here(record):
+    if is_seen(record):
         return OPEN, ()
     remains = _elsewhere(record)
     return (PARTLY, remains) if remains else (LOCKED, ())

@@ -79,6 +79,12 @@ class FscryptBackend:
 
         fscrypt_keys.detach(record)
 
+    def is_seen(self, record: OpenRecord) -> bool:
+        """Ask for the key of the home itself."""
+        from pam_pyhome.backends import fscrypt_keys
+
+        return fscrypt_keys.is_seen(record)
+
     def state_of(self, record: OpenRecord) -> tuple[str, tuple[str, ...]]:
         """Ask the kernel, about each key."""
         from pam_pyhome.backends import fscrypt_keys

@@ -155,6 +155,11 @@ def detach(record: OpenRecord) -> None:
         raise HomeBusyError(path, (OTHERS,))
 
 
+def is_seen(record: OpenRecord) -> bool:
+    """See `Backend.is_seen`."""
+    return bool(record.claims) and _state(_with_device(record.claims[0], record)) == OPEN
+
+
 def state_of(record: OpenRecord) -> tuple[str, tuple[str, ...]]:
     """See `Backend.state_of`."""
     states = [_state(_with_device(claim, record)) for claim in record.claims]

@@ -8,7 +8,7 @@ from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, HomeInUseError
 from pam_pyhome.kernel.process import parent_of, signal_as
 from pam_pyhome.policy import own_keys
 from pam_pyhome.policy.leases import CONVERSION, GATE_SECONDS, UserState
-from pam_pyhome.policy.locking import refuse_users, take_away
+from pam_pyhome.policy.locking import refuse_users, take_away, what_is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Locker:
         """
         if not state.close_gate(GATE_SECONDS):
             raise HomeElsewhereError(self._account.name)
-        record, found = state.read_record(), self._backend.mounted(self._account)
+        record, found = state.read_record(), what_is_open(state, self._backend, self._account)
         if record is not None and record.user != self._account.name:
             record = None
         if record is None and found is None:

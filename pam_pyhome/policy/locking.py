@@ -56,6 +56,14 @@ def lock_if_unused(uid: int, find_account: AccountFinder, *, seconds: float = 0.
         return LOCKED
 
 
+def what_is_open(state: UserState, backend: Backend, account: Account) -> OpenRecord | None:
+    """The account's home as it is open: what is on record, if the kernel shows it, or what somebody else has opened."""
+    record = state.read_record()
+    if record is not None and record.user == account.name and not record.opening and backend.is_seen(record):
+        return record
+    return backend.mounted(account)
+
+
 def _ask_records(state: UserState, seconds: float) -> tuple[OpenRecord | None, str]:
     """What our own records say, with the gate closed from then on: what is open, or why it is not to be locked."""
     if not state.close_gate(seconds):

@@ -69,7 +69,7 @@ def open_with(pamh: Handle, backend: Backend, opened: OpenedHome | None, keyring
 def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome | None, keyring_choice: str) -> bool:
     """Mount if need be and record what is mounted; whether the home is open now."""
     refuse_another(pamh.account, state)
-    record = backend.mounted(pamh.account)
+    record = locking.what_is_open(state, backend, pamh.account)
     if record is not None:
         _adopt(pamh, state, record)
         return True
@@ -144,7 +144,7 @@ def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
         if not state.close_gate(GATE_SECONDS):
             raise HomeElsewhereError(pamh.account.name)
         refuse_another(pamh.account, state)
-        if backend.mounted(pamh.account) is not None:
+        if locking.what_is_open(state, backend, pamh.account) is not None:
             return False
         try:
             _mount(pamh, backend, state, opened, "none")
