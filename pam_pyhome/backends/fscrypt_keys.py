@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
     from pam_pyhome.formats.mountinfo import Mount
 
-OTHERS = "another user has a claim on its key, as root has after 'fscrypt unlock'"
+OTHERS = "another user has a claim on its key, as root has after 'fscrypt unlock' and until 'fscrypt lock'"
 _ROOT_GROUP = 0  # no path is walked with a claim's rights: the claim is the user's, and the group makes no difference
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 3.0
 # What else keeps a file system, and what cannot be seen.
-NOT_FOUND = "no process was found: a file of it may be on its way through a socket, or used by a loop device, swap or an NFS export"
+NOT_FOUND = "no process was found; a file of it may be on its way through a socket, or used by a loop device, swap or an NFS export"
 
 _MOST = 20
 

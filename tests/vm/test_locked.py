@@ -112,6 +112,7 @@ def test_a_bind_mount_by_root_and_a_home_that_was_unmounted_lazily(vm: VM, ada: 
     vm.wait_for(lambda: not vm.ok(f"test -e /run/pyhome/{ada.uid}/open"), "the home is locked", 60)
 
 
+@pytest.mark.both_backends
 def test_a_neighbour_who_hangs_keeps_nobody(vm: VM, ada: Person, cursor: str) -> None:
     """Nobody can read which files their process has mapped."""
     vm.put(Path(__file__).parents[1] / "login/hang.py", "/tmp/hang.py")
