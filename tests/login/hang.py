@@ -1,7 +1,7 @@
 """Runs inside a test machine: a process whose memory map is locked for ever. Prints its number.
 
-A page is being written to a file system whose server never answers a WRITE; one thread writes to that page again and waits, with the
-map locked for reading; a second one waits to change the map. Whoever wants to read the map from now on waits behind that one.
+A page is being written to a file system whose server never answers a WRITE; one thread writes to that page again and waits, with
+the map locked for reading; a second one waits to change the map. Whoever wants to read the map from now on waits behind that one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> None:
     print(os.getpid(), flush=True)
     # From here on nothing in this process may need memory.
     threading.Thread(target=lambda: ctypes.memset(address, 2, 1)).start()
-    threading.Thread(target=lambda: (time.sleep(0.3), libc.mprotect(ctypes.c_void_p(address), PAGE, mmap.PROT_READ))).start()
+    threading.Timer(0.3, libc.mprotect, (ctypes.c_void_p(address), PAGE, mmap.PROT_READ)).start()
     time.sleep(600)
 
 

@@ -1,4 +1,4 @@
-"""What pyhome says is locked is locked, for the kernel: whatever is mounted where, whoever has a copy of the mount, whoever hangs."""
+"""What pyhome says is locked is locked, for the kernel: whatever is mounted where, and whoever has a copy of the mount or hangs."""
 
 from __future__ import annotations
 
