@@ -69,7 +69,7 @@ def attach(
         note(record.but(opening=True))
         opened = [_give(account, directory, record.claims[0], keys[0][2])]
         try:
-            _look_inside(account, directory)
+            _look_inside(directory)
         except OSError:
             give_up(opened[0])
             raise
@@ -127,9 +127,12 @@ def _give(account: Account, directory: int, claim: Claim, secret: bytes) -> Clai
     return claim
 
 
-def _look_inside(account: Account, directory: int) -> None:
-    """Read a name in the home: where a cipher is missing, that is what shows it. OSError."""
-    with rights_of(account.uid, account.gid), os.scandir(directory) as entries:
+def _look_inside(directory: int) -> None:
+    """Read a name in the home: where a cipher is missing, that is what shows it. OSError.
+
+    Not with the user's rights, under which memory may not be locked, and so not be had; the directory is open already.
+    """
+    with os.scandir(directory) as entries:
         next(entries, None)
 
 
