@@ -199,7 +199,7 @@ def _is_owners(path: bytes, record: OpenRecord) -> bool:
         known = statx.look(path)
     except OSError:
         return False
-    return known.device == record.device and known.is_encrypted and known.uid == record.claims[0].uid
+    return known.device == record.device and known.is_encrypted and known.uid in {claim.uid for claim in record.claims}
 
 
 def _is_below(path: bytes, top: bytes) -> bool:
