@@ -96,7 +96,7 @@ def refuse_another(account: Account, state: UserState) -> None:
 
 
 def _say_not_opened(pamh: Handle, error: Exception) -> None:
-    pamh.log_error(f"the home was not opened: {error}")
+    pamh.log_error(f"the home was not mounted: {error}")
     pamh.tell(messages.not_opened(pamh.account.name))
 
 
