@@ -253,7 +253,7 @@ def _about_state(uid: int) -> Iterator[Finding]:
         os.close(directory)
     path, state = os.fsdecode(record.mountpoint), _state(record)
     if state == LOCKED:
-        text = f"is on record as open at {path}, but is not mounted there; the next login opens it again"
+        text = f"is on record as open at {path}, but is open nowhere; the next login opens it again"
         yield Finding(WARN, "leases.record", record.user, text, f"rm {leases.RUN}/{uid}/{leases.OPEN}")
     elif state == PARTLY:
         text = "has a home that is only partly locked: files that are in use stay readable"
@@ -267,20 +267,17 @@ def _about_state(uid: int) -> Iterator[Finding]:
 
 
 def _state(record: OpenRecord) -> str:
-    """Whether the home that is on record as open is so."""
+    """How the home that is on record as open is, wherever its path leads by now."""
     try:
         status = os.stat(record.mountpoint)
+        if record.backend == "ecryptfs" and f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}" == record.device:
+            return OPEN
     except OSError:
-        return LOCKED
-    if f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}" != record.device:
-        return LOCKED
-    account = look_up(record.user)
-    if record.backend == "ecryptfs" or account is None:
-        return OPEN
+        pass
     try:
-        return registry.named(record.backend).describe(account).state
+        return registry.named(record.backend).state_of(record)[0]
     except (OSError, PyhomeError):
-        return LOCKED
+        return OPEN
 
 
 def _held_locks(directory: int) -> set[int]:
