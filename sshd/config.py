@@ -19,16 +19,19 @@ MAIN = "/etc/ssh/sshd_config"
 DROP_IN = own_keys.DROP_IN
 DEFAULT_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
 DEFAULT_PLACE = "the default"
-UNLOCK_METHODS = "publickey,keyboard-interactive:pam"
+_AFTER_KEY = "publickey,keyboard-interactive:pam"
+# Named twice: so the PAM module (host/sshd.c) tells this line, which asks for the home's password, from a site's own.
+UNLOCK_METHODS = f"{_AFTER_KEY} {_AFTER_KEY}"
+_ASKING = "kbdinteractiveauthentication"
 _WITHOUT_KEY = (
     ("passwordauthentication", "yes", "password"),
-    ("kbdinteractiveauthentication", "yes", "keyboard-interactive:pam"),
+    (_ASKING, "yes", "keyboard-interactive:pam"),
     ("gssapiauthentication", "no", "gssapi-with-mic"),
     ("hostbasedauthentication", "no", "hostbased"),
 )
 _SYNONYMS = {
-    "challengeresponseauthentication": "kbdinteractiveauthentication",
-    "skeyauthentication": "kbdinteractiveauthentication",
+    "challengeresponseauthentication": _ASKING,
+    "skeyauthentication": _ASKING,
 }
 _DEPTH_MAX = 16
 _BLANK = " \t\f\r"
@@ -185,7 +188,7 @@ def common_home_files(blocks: Iterable[Block]) -> tuple[str, ...] | None:
     if len(sets) == 1:
         return next(iter(sets))
     for block in blocks:
-        names = block.match.lower().split()[::2]
+        names = [word.lower() for word in words(block.match, block.place)][::2]
         if not set(names) <= {"user", "group", "all"}:
             reason = "reads other files in homes than elsewhere, and not by user only; one key file per user cannot do that"
             raise SshdError(block.place, reason)
@@ -193,11 +196,11 @@ def common_home_files(blocks: Iterable[Block]) -> tuple[str, ...] | None:
 
 
 class Unlock(NamedTuple):
-    """How sshd comes to ask after a key: by `methods`, or as `exceptions` say by Match block; the `spared` log in by `without`."""
+    """How sshd comes to ask after a key: by `methods`, in Match blocks by `exceptions`, lines; the `spared` log in by `without`."""
 
     methods: str
     without: str
-    exceptions: tuple[tuple[str, str], ...] = ()
+    exceptions: tuple[tuple[str, tuple[str, ...]], ...] = ()
     spared: tuple[str, ...] = ()
 
 
@@ -228,8 +231,8 @@ def drop_in(wanted: Wanted) -> str:
 
 def _exceptions(unlock: Unlock) -> Iterator[str]:
     """The site's own exceptions come first, and so count for root as well."""
-    for match, methods in unlock.exceptions:
-        yield f"\nMatch {match}\n    AuthenticationMethods {methods}\n"
+    for match, lines in unlock.exceptions:
+        yield "\n    ".join([f"\nMatch {match}", *lines]) + "\n"
     if unlock.spared:
         yield "\n# Unless PermitRootLogin is yes, sshd lets nobody in as root who has answered a prompt.\n"
         yield f"Match User {','.join(unlock.spared)}\n    AuthenticationMethods {unlock.without}\n"
@@ -249,10 +252,11 @@ def template_of(text: str) -> str | None:
 
 
 def effective(dump: str) -> dict[str, tuple[str, ...]]:
-    """The output of ``sshd -T``: the values of each keyword, as many as there are lines with it."""
+    """The output of ``sshd -T``: the values of each keyword in lower case, as many as there are lines with it."""
     found: dict[str, tuple[str, ...]] = {}
     for line in dump.splitlines():
-        keyword, _, value = line.partition(" ")
+        name, _, value = line.partition(" ")
+        keyword = name.lower()
         found[keyword] = (*found.get(keyword, ()), value)
     return found
 
@@ -270,7 +274,7 @@ def unlock_after_key(directives: Iterable[Directive], spared: Iterable[str]) -> 
     """
     known = list(directives)
     exceptions = [each for each in known if each.keyword == "authenticationmethods" and each.match]
-    silent = [each for each in known if each.keyword == "kbdinteractiveauthentication" and each.match]
+    silent = [each for each in known if each.keyword == _ASKING and each.match]
     for each in [*(each for each in exceptions if len(each.match) > 1), *(each for each in silent if each.arguments == ("no",))]:
         raise SshdError(each.place, f"sets {each.keyword} in a Match block in which a prompt after the key would be in the way")
 
@@ -282,6 +286,34 @@ def unlock_after_key(directives: Iterable[Directive], spared: Iterable[str]) -> 
         raise SshdError("AuthenticationMethods", f"is {methods} already, which is not to be replaced unasked")
     if value("usepam", "no") != "yes":
         raise SshdError("UsePAM", "is no, so that sshd would not ask for the home's password")
+    for each in known:
+        if each.keyword == "pamservicename" and each.arguments != ("sshd",):
+            raise SshdError(each.place, "gives sshd's PAM another name than sshd, under which pam_pyhome cannot ask after a key")
     others = [method for keyword, default, method in _WITHOUT_KEY if value(keyword, default) == "yes"]
-    matches = tuple((each.match[0], " ".join(map(quoted, each.arguments))) for each in exceptions)
+    asked = {each.match for each in known if each.keyword == _ASKING and each.match}
+    # What we switch on for everybody must not let anybody in who was never asked.
+    silence = () if value(_ASKING, "yes") == "yes" else ("KbdInteractiveAuthentication no",)
+    matches = tuple((each.match[0], (_methods_line(each), *(() if each.match in asked else silence))) for each in exceptions)
     return Unlock(" ".join([UNLOCK_METHODS, *others]), " ".join(["publickey", *others]), matches, tuple(spared))
+
+
+def _methods_line(each: Directive) -> str:
+    return f"AuthenticationMethods {' '.join(map(quoted, each.arguments))}"
+
+
+def unlocks(text: str) -> bool:
+    """Whether a drop-in has sshd ask for the home's password after a key, also as older releases have written it."""
+    found = first_outside(parse(text, DROP_IN, lambda _pattern: ()), "authenticationmethods")
+    return found is not None and found.arguments[:1] == (_AFTER_KEY,)
+
+
+def asking_after_key(directives: Iterable[Directive]) -> Iterator[Directive]:
+    """AuthenticationMethods of the site's own, in Match blocks, that have PAM ask something after a public key."""
+    for each in directives:
+        lists = [argument.lower().split(",") for argument in each.arguments if each.keyword == "authenticationmethods"]
+        if any("publickey" in some and any(_is_asking(method) for method in some[some.index("publickey") :]) for some in lists):
+            yield each
+
+
+def _is_asking(method: str) -> bool:
+    return method.partition(":")[0] == "keyboard-interactive"

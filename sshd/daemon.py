@@ -117,6 +117,18 @@ def _matches(path: str, pattern: str) -> bool:
     return len(names) == len(patterns) and all(map(fnmatch.fnmatchcase, names, patterns))
 
 
+def started_for_each() -> str | None:
+    """The socket unit that starts an sshd for each connection, if there is one and it is active."""
+    if not os.path.isdir("/run/systemd/system"):
+        return None
+    for service in _UNITS:
+        unit = f"{service.removesuffix('.service')}.socket"
+        shown = _run_once(["systemctl", "show", "--property=Accept,ActiveState", unit]).stdout.split()
+        if {"Accept=yes", "ActiveState=active"} <= set(shown):
+            return unit
+    return None
+
+
 def reload() -> str:
     """Have a running sshd read its configuration again; a sentence about what was done. OSError if it cannot be told."""
     if os.path.isdir("/run/systemd/system"):

@@ -35,6 +35,7 @@ def check(name: str | None) -> Iterator[Finding]:
         yield Finding(FAIL, "sshd.config", config.MAIN, str(error), f"{binary} -t")
         return
     yield from _about_settings(dump)
+    yield from _about_skipped()
     yield from _about_layout()
     user = people.look_up(name) if name else None
     if user is not None:
@@ -60,6 +61,17 @@ def _set(line: str) -> str:
     return f"echo '{line}' > /etc/ssh/sshd_config.d/00-local.conf && systemctl reload ssh"
 
 
+def _about_skipped() -> Iterator[Finding]:
+    """Whatever has put the line for the home's password there: what it keeps from being asked."""
+    try:
+        found = list(pam_stack.objections((), daemon.read_config(without=config.DROP_IN)))
+    except (PyhomeError, OSError) as error:
+        yield Finding(FAIL, "sshd.skipped", pam_stack.PAM_FILE, str(error), "pyhome sshd check")
+        return
+    for each in found:
+        yield Finding(FAIL, "sshd.skipped", each.what, each.reason, each.mend)
+
+
 def _about_layout() -> Iterator[Finding]:
     """Only where it is in use: whether it is as it should be."""
     try:
@@ -67,7 +79,7 @@ def _about_layout() -> Iterator[Finding]:
         if present is None:
             yield Finding(SKIP, "sshd.layout", config.DROP_IN, "is not in place: sshd looks for keys in the homes")
             return
-        proposal = manage.propose(manage.Options())
+        proposal = manage.examine(manage.Options())
         manage.verify(proposal)
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
         yield Finding(FAIL, "sshd.layout", config.DROP_IN, str(error), "pyhome sshd check")
@@ -103,16 +115,12 @@ def _about_user(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[Findin
 
 def _about_unlocking(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     asks = any("keyboard-interactive" in each for each in dump.get("authenticationmethods", ()))
-    stack = observe(pam_stack.PAM_FILE)
-    asks_pam = stack is not None and pam_stack.LINE in (stack.content or b"")
-    if asks and not asks_pam:
+    if asks and not pam_stack.asks():
         text = "sshd goes on with PAM after a public key, but nothing there asks for the home's password"
         yield Finding(FAIL, "sshd.unlock", user.name, text, f"{_APPLY} --unlock-at-login")
     elif not asks and not _has_stub(user):
         text = "logs in by key to a locked home, and nothing asks for its password"
         yield Finding(WARN, "sshd.unlock", user.name, text, f"pyhome shell enable {user.name}")
-
-
 
 
 

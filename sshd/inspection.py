@@ -43,10 +43,12 @@ class Answer(NamedTuple):
 def inspect(names: tuple[str, ...]) -> Iterator[Finding]:
     """Everything there is to say, about the users `names` in particular. Nothing is changed."""
     try:
-        proposal = manage.propose(manage.Options())
+        proposal = manage.examine(manage.Options())
     except PyhomeError as error:
         yield Finding(FAIL, "sshd", str(error))
         return
+    for objection in proposal.objections:
+        yield Finding(FAIL, objection.what, objection.sentence)
     yield from _about_config(proposal)
     yield from _about_layout(proposal)
     yield from _about_problems(proposal)

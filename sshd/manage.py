@@ -13,10 +13,11 @@ from pam_pyhome.admin.journal import Journal
 from pam_pyhome.admin.plan import Change, Node, observe
 from pam_pyhome.errors import PyhomeError, SshdError
 from pam_pyhome.sshd import config, daemon, layout, pam_stack, people
+from pam_pyhome.sshd.pam_stack import Objection
 from pam_pyhome.sshd.survey import SETTINGS, STATE, Site, Survey, read_settings, survey, write_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 REVERTED = "reverted"
 _VERIFIED_MAX = 40
@@ -39,6 +40,7 @@ class Proposal(NamedTuple):
     directives: tuple[config.Directive, ...]
     expected: dict[str, tuple[str, ...]]
     unlock_at_login: bool
+    objections: tuple[Objection, ...]
 
 
 UNLOCK_LIMIT = (
@@ -49,7 +51,15 @@ UNLOCK_LIMIT = (
 
 
 def propose(options: Options) -> Proposal:
-    """Make the plan. Nothing is changed.
+    """Make a plan that can be carried out. SshdError as of `examine`, or if the site's own questions would be passed over."""
+    proposal = examine(options)
+    for each in proposal.objections:
+        raise SshdError(each.what, each.sentence)
+    return proposal
+
+
+def examine(options: Options) -> Proposal:
+    """Make the plan, with what speaks against it. Nothing is changed.
 
     SshdError if sshd is not installed, its present configuration does not parse, or the drop-in could not do what it should.
     """
@@ -67,10 +77,19 @@ def propose(options: Options) -> Proposal:
     asking = config.unlock_after_key(directives, people.roots()) if unlock else None
     found = survey(site)
     changes = [*found.changes, *_removals(found if options.prune else None)]
-    if unlock or _unlocks(present):
-        changes += pam_stack.changes(wanted=unlock)
+    stack = pam_stack.changes(wanted=unlock) if unlock or _unlocks(present) else []
+    objections = [*_unseen(), *pam_stack.objections(stack, directives)] if unlock else []
+    changes += stack
     changes += _drop_in_changes(present, config.drop_in(config.Wanted(site.template, blocks, asking)))
-    return Proposal(site, found, tuple(changes), directives, _expected(binary, site, found), unlock)
+    return Proposal(site, found, tuple(changes), directives, _expected(binary, site, found), unlock, tuple(objections))
+
+
+def _unseen() -> Iterator[Objection]:
+    """Where no sshd listens, the PAM module cannot find out which AuthenticationMethods apply to a connection."""
+    unit = daemon.started_for_each()
+    if unit is not None:
+        reason = "starts an sshd for each connection, and the PAM module can only ask one that listens what applies to whom"
+        yield Objection(unit, reason, f"systemctl disable --now {unit}; systemctl enable --now {unit[:-6]}service")
 
 
 def _expected(binary: str, site: Site, found: Survey) -> dict[str, tuple[str, ...]]:
@@ -118,7 +137,7 @@ def _text(node: Node) -> str:
 
 
 def _unlocks(present: Node | None) -> bool:
-    return present is not None and config.UNLOCK_METHODS in _text(present)
+    return present is not None and config.unlocks(_text(present))
 
 
 def _removals(found: Survey | None) -> list[Change]:

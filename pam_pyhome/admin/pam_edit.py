@@ -68,7 +68,7 @@ def _is_good(steps: Sequence[Step], at: int, kind: str, present: Callable[[Rule]
 
     `strict`: no wrong password reaches it.
     """
-    if steps[at].level or _in_a_jump(steps, at + 1):
+    if steps[at].level or in_a_jump(steps, at + 1):
         return False
     ours = Step(Rule("", 0, 0, kind, f"{PYHOME}.so", actions=(("default", "ignore"),)), 0)
     longer = [*steps[: at + 1], ours, *steps[at + 1 :]]
@@ -93,7 +93,7 @@ def _is_good(steps: Sequence[Step], at: int, kind: str, present: Callable[[Rule]
     return not strict or kind != "auth" or ours.rule not in trail(longer, people[2])
 
 
-def _in_a_jump(steps: Sequence[Step], place: int) -> bool:
+def in_a_jump(steps: Sequence[Step], place: int) -> bool:
     """Whether some jump passes over what is put in at `place`, or lands on it: a jump means the rules it was written for."""
     for at, step in enumerate(steps[:place]):
         counts = [int(action) for _, action in step.rule.actions if action.isdigit()]

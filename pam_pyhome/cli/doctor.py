@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin.accounts import look_up
-from pam_pyhome.admin.doctor import finding, home, install, kernel, memory, pam
+from pam_pyhome.admin.doctor import finding, home, install, kernel, memory, pam, second_factor
 from pam_pyhome.admin.doctor.answers import Person
 from pam_pyhome.admin.doctor.finding import Finding
 from pam_pyhome.cli import options, plans
@@ -48,7 +48,9 @@ def examine(user: str | None) -> Iterator[Finding]:
     yield from kernel.check("" if account is None else home.kind(account))
     yield from install.check()
     person = None if account is None else Person("", name=account.name, uid=account.uid, local=_is_local(account.name))
-    yield from pam.check(install.settings().skip_services, person)
+    skipped = install.settings().skip_services
+    yield from pam.check(skipped, person)
+    yield from second_factor.check(skipped, account)
     if account is not None:
         yield from home.check_keys(account)
     yield from ssh.check(account.name if account is not None else None)

@@ -28,6 +28,7 @@ _KEYWORDS = {
     "sufficient": {"success": "done", "new_authtok_reqd": "done", "default": "ignore"},
     "optional": {"success": "ok", "new_authtok_reqd": "ok", "default": "ignore"},
 }
+REQUIRED = _KEYWORDS["required"]
 INCLUDE, SUBSTACK, TEXTUAL = "include", "substack", "@include"
 _DEPTH_MAX = 16
 _CHAIN_MAX = 4096
@@ -264,6 +265,17 @@ def walk(steps: Sequence[Step], answer: Callable[[Rule], str]) -> Outcome:
             at = _end(steps, at)
         at += 1
     return Outcome(state.code if state.good is not None else MUST_FAIL, tuple(trail))
+
+
+def passed_over(steps: Sequence[Step], at: int) -> tuple[Rule, ...]:
+    """The rules of a chain that nobody asks any more if the one at `at` succeeds."""
+    action = steps[at].rule.action(SUCCESS)
+    last = at
+    if action.isdigit():
+        last = _jump(steps, at, int(action), _State())
+    elif action in ("done", "die"):
+        last = _end(steps, at)
+    return tuple(step.rule for step in steps[at + 1 : last + 1] if step.rule.includes != SUBSTACK or step.rule.defect)
 
 
 def _jump(steps: Sequence[Step], at: int, count: int, state: _State) -> int:

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <security/pam_ext.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,19 @@ bool service_listed(const char *list, const char *service)
 	return false;
 }
 
+/* A number from `text` on, digits only, up to what an unsigned int holds. False: none, or one that is larger. */
+bool number_read(const char *text, const char **end, unsigned int *number)
+{
+	char *rest;
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	unsigned long value = strtoul(text, &rest, 10);
+	*end = rest;
+	*number = (unsigned int)value;
+	return errno == 0 && value <= UINT_MAX;
+}
+
 /* Ordinary users begin here. As the shadow tools read it: the last line counts. */
 uid_t uid_min(void)
 {
@@ -131,9 +145,10 @@ uid_t uid_min(void)
 	char line[256];
 	FILE *file = fopen("/etc/login.defs", "re");
 	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-		const char *word = line + strspn(line, " \t");
+		const char *word = line + strspn(line, " \t"), *end;
 		unsigned int value;
-		if (strncmp(word, "UID_MIN", 7) == 0 && sscanf(word, "UID_MIN %u", &value) == 1)
+		if (strncmp(word, "UID_MIN", 7) == 0 && isspace((unsigned char)word[7]) &&
+		    number_read(word + 7 + strspn(word + 7, " \t"), &end, &value) && (*end == '\0' || isspace((unsigned char)*end)))
 			found = value;
 	}
 	if (file != NULL)

@@ -159,8 +159,9 @@ static bool unescape(char *text)
 static bool parse_device(const char *text, dev_t *device)
 {
 	unsigned int major_number, minor_number;
+	const char *end;
 	char rebuilt[32];
-	if (sscanf(text, "%u:%u", &major_number, &minor_number) != 2)
+	if (!number_read(text, &end, &major_number) || *end != ':' || !number_read(end + 1, &end, &minor_number))
 		return false;
 	snprintf(rebuilt, sizeof rebuilt, "%u:%u", major_number, minor_number);
 	*device = makedev(major_number, minor_number);

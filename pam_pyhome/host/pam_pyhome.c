@@ -12,15 +12,6 @@
 #define JOB_SERVICES "cron,crond,atd"
 #define PASSWD_MAX (1u << 20)
 
-/* Has this very connection passed a public key already? sshd says so in SSH_AUTH_INFO_0, one line for each method passed. */
-static bool passed_public_key(const struct call *call)
-{
-	const char *info = pam_getenv(call->pamh, "SSH_AUTH_INFO_0");
-	if (info == NULL || strcmp(call->service, "sshd") != 0)
-		return false;
-	return strncmp(info, "publickey ", 10) == 0 || strstr(info, "\npublickey ") != NULL;
-}
-
 static int nothing(const struct call *call)
 {
 	if (call->phase == PHASE_OPEN || call->phase == PHASE_CLOSE)
@@ -28,7 +19,7 @@ static int nothing(const struct call *call)
 	if (call->phase != PHASE_AUTH)
 		return PAM_IGNORE;
 	if (call->set.ssh_unlock)
-		return passed_public_key(call) ? PAM_SUCCESS : PAM_IGNORE;
+		return call->key_is_enough ? PAM_SUCCESS : PAM_IGNORE;
 	return call->set.authenticate ? PAM_USER_UNKNOWN : PAM_IGNORE;
 }
 
@@ -116,13 +107,23 @@ static int close_session(struct call *call)
 	return state == HOME_OPEN || state == HOME_UNSURE ? ask_worker(call) : PAM_SUCCESS;
 }
 
+/* NULL: after a key, sshd asks because of us. Otherwise why not: whoever must answer others must not be spared by us. */
+static const char *not_asked_for(const struct call *call)
+{
+	if (!passed_public_key(call))
+		return "no public key was passed on this connection";
+	return sshd_asks_for_us(call) ? NULL : "sshd asks after the key for reasons of its own";
+}
+
 static int decide(struct call *call)
 {
-	if (call->phase == PHASE_AUTH && call->set.ssh_unlock && !passed_public_key(call)) {
-		debug(call, "no public key was passed on this connection");
+	const char *reason = call->phase == PHASE_AUTH && call->set.ssh_unlock ? not_asked_for(call) : NULL;
+	if (reason != NULL) {
+		debug(call, reason);
 		return PAM_IGNORE;
 	}
-	const char *reason = uninteresting(call);
+	call->key_is_enough = call->phase == PHASE_AUTH && call->set.ssh_unlock;
+	reason = uninteresting(call);
 	if (reason != NULL) {
 		debug(call, reason);
 		return nothing(call);

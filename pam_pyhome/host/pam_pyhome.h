@@ -34,6 +34,9 @@
 #ifndef PYHOME_GATE_MS
 #define PYHOME_GATE_MS 10000 /* the wait for a home that is being opened or locked */
 #endif
+#ifndef PYHOME_SSHD_MS
+#define PYHOME_SSHD_MS 10000 /* sshd's answer about its configuration */
+#endif
 #ifndef PYHOME_ALARM_S
 #define PYHOME_ALARM_S 120 /* an orphaned worker dies after this */
 #endif
@@ -60,12 +63,14 @@ struct call {
 	struct settings set;
 	struct passwd pw;
 	char *pw_text;
+	bool key_is_enough; /* where the home asks nothing: sshd's question after the key is `ssh-unlock`'s own */
 };
 
 /* config.c */
 bool settings_read(pam_handle_t *pamh, int argc, const char **argv, struct settings *set);
 void settings_free(struct settings *set);
 bool service_listed(const char *list, const char *service);
+bool number_read(const char *text, const char **end, unsigned int *number);
 uid_t uid_min(void);
 
 /* home.c */
@@ -125,10 +130,16 @@ void put_blob(struct frame *frame, const void *bytes, size_t size);
 void put_string(struct frame *frame, const char *text);
 bool frame_send(int fd, struct frame *frame, int *budget_ms);
 bool frame_receive(int fd, struct frame *frame, uint8_t *kind, int *budget_ms);
+bool fd_wait(int fd, short events, int64_t deadline);
 int64_t now_ms(void);
 
 /* spawn.c */
+int program_spawn(const char *path, char *const argv[], int fd);
 int worker_spawn(void);
+
+/* sshd.c */
+bool passed_public_key(const struct call *call);
+bool sshd_asks_for_us(const struct call *call);
 
 /* waiting.c */
 void worker_keep(struct call *call, int fd);

@@ -1,4 +1,4 @@
-/* Starts the worker so that neither the host nor whoever started the host has a hand in it. */
+/* Starts a program so that neither the host nor whoever started the host has a hand in it. */
 #include "pam_pyhome.h"
 
 #include <errno.h>
@@ -105,17 +105,26 @@ static void reset_rest(void)
 	write_to("/proc/self/coredump_filter", "0");
 }
 
-/* 0-2 on /dev/null, the socket on 3, nothing else. `sock` is 10 or above: dup2(3, 3) would leave close-on-exec set. */
-static bool reset_descriptors(int sock)
+/* What a child is to run, and on which descriptor it finds the socket. */
+struct program {
+	const char *path;
+	char *const *argv;
+	int fd;
+};
+
+/* 0-2 on /dev/null, the socket on `fd`, at most 3, nothing above. `sock` is 10 or above: dup2(3, 3) would leave close-on-exec set. */
+static bool reset_descriptors(int sock, int fd)
 {
-	if (dup2(sock, 3) < 0)
-		return false;
 	int null = open("/dev/null", O_RDWR);
-	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
+	for (int standard = 0; standard <= 2; standard++)
+		if (null < 0 || dup2(null, standard) < 0)
+			return false;
+	if (dup2(sock, fd) < 0)
 		return false;
-	if (syscall(SYS_close_range, 4U, ~0U, 0U) < 0)
-		for (int fd = 4; fd < 65536; fd++)
-			close(fd);
+	int first = fd < 3 ? 3 : 4;
+	if (syscall(SYS_close_range, (unsigned int)first, ~0U, 0U) < 0)
+		for (int other = first; other < 65536; other++)
+			close(other);
 	return true;
 }
 
@@ -125,56 +134,62 @@ static bool become_root(void)
 	       syscall(CALL_SETRESUID, 0L, 0L, 0L) == 0;
 }
 
-static void worker_exec(int sock)
+static void program_exec(const struct program *program, int sock)
 {
-	static char *const argv[] = {PYHOME_PYTHON, "-I", "-S", "-B", PYHOME_WORKER, NULL};
 	static char *const envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL};
 	setsid();
 	reset_limits();
 	reset_scheduling();
 	reset_rest();
 	umask(077);
-	if (!become_root() || chdir("/") < 0 || !reset_descriptors(sock))
+	if (!become_root() || chdir("/") < 0 || !reset_descriptors(sock, program->fd))
 		return;
 	alarm(PYHOME_ALARM_S); /* survives the exec */
 	reset_signals();
-	execve(PYHOME_PYTHON, argv, envp);
+	execve(program->path, program->argv, envp);
 }
 
-static void child(int sock)
+static void child(const struct program *program, int sock)
 {
 	if (silent_fork() == 0)
-		worker_exec(sock);
+		program_exec(program, sock);
 	syscall(SYS_exit_group, 0L);
 }
 
-/* The second fork makes the worker a stranger: exec would give it back its SIGCHLD, so it must not be the host's child. */
-static bool fork_twice(int sock)
+/* The second fork makes the program a stranger: exec would give it back its SIGCHLD, so it must not be the host's child. */
+static bool fork_twice(const struct program *program, int sock)
 {
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	pid_t pid = silent_fork();
 	if (pid == 0)
-		child(sock);
+		child(program, sock);
 	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
 		;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return pid > 0;
 }
 
-/* The shim's end of the socket to a new worker, or -1. Whether the worker lives shows when it speaks. */
-int worker_spawn(void)
+/* The shim's end of the socket to a new program, or -1. Whether it lives shows when it speaks. */
+int program_spawn(const char *path, char *const argv[], int fd)
 {
+	const struct program program = {path, argv, fd};
 	int ends[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return -1;
 	ends[0] = fd_move_high(ends[0]);
 	ends[1] = fd_move_high(ends[1]);
-	bool started = ends[0] >= 0 && ends[1] >= 0 && fork_twice(ends[1]);
+	bool started = ends[0] >= 0 && ends[1] >= 0 && fork_twice(&program, ends[1]);
 	if (ends[1] >= 0)
 		close(ends[1]);
 	if (!started && ends[0] >= 0)
 		close(ends[0]);
 	return started ? ends[0] : -1;
+}
+
+int worker_spawn(void)
+{
+	static char *const argv[] = {PYHOME_PYTHON, "-I", "-S", "-B", PYHOME_WORKER, NULL};
+	return program_spawn(PYHOME_PYTHON, argv, 3);
 }

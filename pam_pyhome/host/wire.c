@@ -112,7 +112,7 @@ void put_string(struct frame *frame, const char *text)
 	put_blob(frame, text, text != NULL ? strlen(text) : 0);
 }
 
-static bool wait_for(int fd, short events, int64_t deadline)
+bool fd_wait(int fd, short events, int64_t deadline)
 {
 	for (;;) {
 		int64_t left = deadline - now_ms();
@@ -131,7 +131,7 @@ static bool wait_for(int fd, short events, int64_t deadline)
 static bool transfer(int fd, bool out, unsigned char *bytes, size_t size, int64_t deadline)
 {
 	while (size > 0) {
-		if (!wait_for(fd, out ? POLLOUT : POLLIN, deadline))
+		if (!fd_wait(fd, out ? POLLOUT : POLLIN, deadline))
 			return false;
 		ssize_t done = out ? send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL) : recv(fd, bytes, size, MSG_DONTWAIT);
 		if (done == 0 || (done < 0 && errno != EINTR && errno != EAGAIN))

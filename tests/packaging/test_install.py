@@ -110,7 +110,15 @@ def test_upgrade_keeps_what_the_administrator_chose(
     installed.run("pam-auth-update --disable pyhome && echo debug >> /etc/pyhome.conf")
     before = installed.snapshot("/etc/pam.d", "/etc/pyhome.conf")
     assert not any(b"pam_pyhome.so" in text for _, text in before.values())
-    install(installed, newer(deb, "9.0", tmp_path_factory.mktemp("newer")))
+    # As 0.1.0 wrote it: the line for everybody gets its mark, a site's own in a Match block does not.
+    methods = "AuthenticationMethods publickey,keyboard-interactive:pam"
+    drop_in = installed.path / "etc/ssh/sshd_config.d/0-pyhome.conf"
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.write_text(f"{methods} password\n\nMatch User bob\n    {methods}\n")
+    for version in ("9.0", "9.1"):
+        install(installed, newer(deb, version, tmp_path_factory.mktemp("newer")))
+        marked = f"{methods} {methods.split()[1]} password\n\nMatch User bob\n    {methods}\n"
+        assert drop_in.read_text() == marked
     assert installed.snapshot("/etc/pam.d", "/etc/pyhome.conf") == before
     assert (installed.path / "etc/pyhome.conf").read_text().endswith("\ndebug\n")
 

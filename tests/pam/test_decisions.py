@@ -53,7 +53,11 @@ def test_where_ordinary_users_begin_is_said_by_login_defs(machine: Machine) -> N
     assert_nothing(machine, "test", "ada")
     machine.path("/etc/login.defs").write_text("UID_MIN\t\t61001\n", encoding="ascii")
     assert machine.pam("test", "ada", "open") == ["open 0"]
-    assert machine.worker_runs() == ["4"]
+    # What is no number, or too large for one, changes nothing.
+    for junk in ("-1", "4294967297", "99999999999999999999", "62000x", "+62000", ""):
+        machine.path("/etc/login.defs").write_text(f"UID_MIN 61001\nUID_MIN {junk}\nUID_MINX 62000\n", encoding="ascii")
+        assert machine.pam("test", "ada", "open") == ["open 0"]
+    assert machine.worker_runs() == ["4"] * 7
 
 
 @pytest.mark.parametrize("service", ["cron", "crond", "atd", "sudo", "sudo-i", "systemd-user"])

@@ -226,3 +226,10 @@ def test_the_worker_hears_that_nobody_listens(impatient: Machine) -> None:
     impatient.install_worker("send(99)\nreceive()")
     impatient.pam("test", "ada", "open")
     impatient.run(["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do grep -q eof /run/worker-runs && exit; sleep 0.1; done; exit 1"])
+
+
+def test_who_logs_in_where_is_not_the_workers_to_say(machine: Machine) -> None:
+    """The shim goes on using both."""
+    body = 'codes = [verb(17, struct.pack("<I", item) + blob(b"root"))[0] for item in (1, 2)]'
+    machine.install_worker(f"{body}\nreply(0 if codes == [29, 29] else 4)")
+    assert machine.pam("test", "ada", "auth", "setcred") == ["auth 0", "setcred 0"]

@@ -119,13 +119,16 @@ class SshdMachine(Machine):
 
     # sshd
 
-    def start_sshd(self) -> None:
-        """Listen on a free port of the loopback device."""
+    def start_sshd(self, *arguments: str) -> None:
+        """Listen on a free port of the loopback device, instead of the sshd that did so far."""
+        if self._sshd is not None:
+            self._sshd.kill()
+            self._sshd.wait()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.path("/run/sshd").mkdir(exist_ok=True)
-        command = ["/usr/sbin/sshd", "-D", "-e", "-o", f"ListenAddress=127.0.0.1:{self.port}"]
+        command = ["/usr/sbin/sshd", "-D", "-e", "-o", f"ListenAddress=127.0.0.1:{self.port}", *arguments]
         log = (self._directory / "sshd.log").open("wb")
         self._sshd = subprocess.Popen(self.enter(command, {}), stdin=subprocess.DEVNULL, stderr=log)
         log.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pam_pyhome.sshd.config import UNLOCK_METHODS
 from tests.pam.harness import REPOSITORY
 from tests.sshd.harness import ADA, BOB, CONFIG, DROP_IN, LAYOUT, PYHOME
 
@@ -159,7 +160,7 @@ def test_unlocking_at_login(machine: SshdMachine) -> None:
     assert "BatchMode" in said
     machine.path("/run/sshd").mkdir()
     dump = machine.run(["/usr/sbin/sshd", "-T"]).splitlines()
-    assert "authenticationmethods publickey,keyboard-interactive:pam password" in dump
+    assert f"authenticationmethods {UNLOCK_METHODS} password" in dump
     assert "kbdinteractiveauthentication yes" in dump
     stack = machine.path("/etc/pam.d/sshd").read_text(encoding="ascii").splitlines()
     assert stack[0].split() == ["auth", "[success=done", "default=ignore]", "pam_pyhome.so", "ssh-unlock"]

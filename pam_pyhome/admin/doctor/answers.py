@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 PYHOME = "pam_pyhome"
 LOCAL = {"pam_unix", "pam_unix_auth", "pam_tcb"}
 DIRECTORY = {"pam_sss", "pam_ldap", "pam_krb5", "pam_winbind", "pam_himmelblau", "pam_authd"}
+#: These ask for the password, or do something with it, or answer the same to everybody. Every other module may ask for more.
+_PASSWORD = LOCAL | {
+    PYHOME, "pam_sss", "pam_ldap", "pam_krb5", "pam_winbind", "pam_systemd_home", "pam_deny", "pam_permit", "pam_warn",
+    "pam_faildelay", "pam_env", "pam_cap", "pam_ecryptfs", "pam_fscrypt", "pam_mount", "pam_gnome_keyring", "pam_kwallet",
+    "pam_kwallet5",
+}  # fmt: skip
 _DENIED = {"auth": "auth_err", "account": "acct_expired", "password": "authtok_err", "session": "session_err"}
 _NUMBERS: dict[str, Callable[[int, int], bool]] = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
@@ -45,6 +51,12 @@ class Person(NamedTuple):
 def verifies(rule: Rule) -> bool:
     """Whether the module of an auth rule asks for the password and judges it."""
     return rule.module in LOCAL | DIRECTORY or (rule.module == PYHOME and "authenticate" in rule.arguments)
+
+
+def asks_more(rule: Rule, *, present: bool) -> bool:
+    """Whether an auth rule may ask for anything else than the password. What nobody knows may."""
+    known = rule.module in _PASSWORD or (rule.silent and not present)
+    return bool(rule.defect) or not known
 
 
 def answer(rule: Rule, person: Person, *, present: bool) -> str:

@@ -85,6 +85,7 @@ def check(skipped: Sequence[str], person: Person | None = None) -> Iterator[Find
         else:
             whose = (person or Person(service))._replace(service=service)
             yield from about_service(service, walk(files, service, whose))
+            yield from _about_early(files, whose)
     yield from about_changes(files, person)
 
 
@@ -168,6 +169,38 @@ def _about_auth(service: str, walked: Walked) -> Iterator[Finding]:
 
 
 _REINSTALL = "reinstall pyhome"
+#: These judge the account, or the place it comes from: whoever then gives the right password is still its owner.
+_ABOUT_ACCOUNTS = {
+    "pam_faillock", "pam_tally2", "pam_shells", "pam_nologin", "pam_securetty", "pam_selinux_permit", "pam_access", "pam_time",
+    "pam_listfile", "pam_succeed_if", "pam_usertype", "pam_localuser", "pam_rootok", "pam_group", "pam_gdm",
+}  # fmt: skip
+
+
+def _about_early(files: Files, person: Person) -> Iterator[Finding]:
+    """Modules after whose failure the stack goes on, so that pam_pyhome, which is told nothing of it, derives keys all the same."""
+    steps = pam_stack.chain(files, person.service, "auth")
+
+    def present(rule: Rule) -> bool:
+        return pam_files.module_path(rule.target) is not None
+
+    def follow(failing: Rule | None) -> Outcome:
+        return pam_stack.walk(
+            steps, lambda rule: "auth_err" if rule == failing else answers.answer(rule, person, present=present(rule))
+        )
+
+    right = follow(None)
+    before = right.trail[: place_of(right) or 0] if right.code == pam_stack.SUCCESS else ()
+    for rule in (each.rule for each in before):
+        if rule.module in _ABOUT_ACCOUNTS or not answers.asks_more(rule, present=present(rule)):
+            continue
+        refused = follow(rule)
+        at = place_of(refused)
+        if at is not None and refused.code != pam_stack.SUCCESS:
+            place = refused.trail[at].rule.place
+            text = f"whoever fails at {rule.module}.so is refused only behind {place}, which derives keys for nothing"
+            simple = dict(rule.actions) == pam_stack.REQUIRED and rule.line == rule.last
+            mend = f"sed -i '{rule.line}s/required/requisite/' {rule.file}" if simple else f"editor {rule.file}"
+            yield Finding(WARN, "pam.early", f"{person.service}, {rule.place}", text, mend)
 
 
 def _about_session(service: str, walked: Walked) -> Iterator[Finding]:

@@ -139,3 +139,20 @@ def test_walking_comes_to_what_libpam_comes_to(outer: list[str], one: list[str],
 
     outcome = pam_stack.walk(pam_stack.chain(files, "s", "auth"), answer)
     assert CODES[real] == outcome.code, outcome
+
+
+@pytest.mark.parametrize(
+    ("control", "passed"),
+    [("sufficient", "bcd"), ("[success=done default=ignore]", "bcd"), ("[success=1 default=ignore]", "b"),
+     ("[success=2 default=ignore]", "bcd"), ("[success=3 default=ignore]", "bcd"), ("required", ""), ("[default=ignore]", "")],
+)  # fmt: skip
+def test_what_a_success_passes_over(control: str, passed: str) -> None:
+    """A substack counts as one, and is passed over as a whole."""
+    text = f"auth required z.so\nauth {control} a.so\nauth required b.so\nauth substack x\n"
+    files = {"s": pam_stack.parse(text, "s"), "x": pam_stack.parse("auth optional c.so\nauth [success=1] d.so", "x")}
+    steps = pam_stack.chain(files, "s", "auth")
+    assert "".join(rule.module for rule in pam_stack.passed_over(steps, 1)) == passed
+    # What ends a substack passes over nothing outside it.
+    inner = {"s": pam_stack.parse("auth substack x\nauth required e.so", "s"), "x": pam_stack.parse(f"auth {control} a.so", "x")}
+    if not passed or "done" in control or control == "sufficient":
+        assert pam_stack.passed_over(pam_stack.chain(inner, "s", "auth"), 1) == ()
