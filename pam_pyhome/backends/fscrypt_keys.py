@@ -13,8 +13,6 @@ from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pam_pyhome.backends.base import Account
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -47,28 +45,19 @@ def _record(account: Account, backend: str, device: str, claims: tuple[Claim, ..
     return OpenRecord(account.name, backend, home, claims[0].mountpoint, device, (), claims)
 
 
-def attach(account: Account, keys: tuple[tuple[str, str, bytes], ...], backend: str, warn: Callable[[str], None]) -> OpenRecord:
-    """See `Backend.attach`. `keys`: identifier, mount point and key of each policy, the home's first, which alone must succeed."""
-    (identifier, mount, secret), *others = keys
+def attach(account: Account, label: str, secret: bytes, backend: str) -> OpenRecord:
+    """See `Backend.attach`. `label`: identifier and mount point of the home's policy, `secret` its key."""
+    identifier, _, mount = label.partition(" ")
     try:
-        claims = [_add(account, identifier, mount, secret)]
+        claim = _add(account, identifier, mount, secret)
         device = _look_inside(account)
     except OSError as error:
         raise StorageError(f"opening {account.home}", fscrypt.reason(error)) from error
-    for identifier, mount, secret in others:
-        try:
-            claims.append(_add(account, identifier, mount, secret))
-        except OSError as error:
-            warn(f"a directory on {mount} with policy {identifier} stays locked: {fscrypt.reason(error)}")
-        except StorageError as error:
-            warn(f"a directory on {mount} with policy {identifier} stays locked: {error.reason}")
-    return _record(account, backend, device, tuple(claims))
+    return _record(account, backend, device, (claim,))
 
 
 def _add(account: Account, identifier: str, mount: str, secret: bytes) -> Claim:
-    """Give one key, which is empty if it could not be had, to one file system, claimed by the user. OSError, StorageError."""
-    if not secret:
-        raise StorageError(identifier, "its wrapped key is damaged")
+    """Give one key to one file system, claimed by the user. OSError, StorageError."""
     with rights_of(account.uid, account.gid):
         directory = os.open(mount, _DIRECTORY)
         try:

@@ -6,7 +6,8 @@ import os
 
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_derive import wrapping_key
-from pam_pyhome.backends.fscrypt_find import read_policy
+from pam_pyhome.backends.fscrypt_find import policy_copy, read_kept, read_policy
+from pam_pyhome.backends.fscrypt_survey import AT_LEISURE, survey
 from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
@@ -16,7 +17,10 @@ from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.backends.fscrypt_survey import Found
 
 
 class Protector(Record):
@@ -75,7 +79,21 @@ def of_policy(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
     return tuple(descriptor for descriptor, _ in policy.slots) if policy is not None else ()
 
 
-def of_policies(account: Account, *, without: str = "") -> list[str]:
-    """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one."""
-    others = [(mount, name) for mount, name in store.policies(account) if name != without]
-    return [found for mount, name in others for found in of_policy(account, mount, name)]
+def of_policies(account: Account, maybe: Iterable[str], *, without: str = "") -> list[str]:
+    """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one.
+
+    Where not all file systems could be looked at to the end, those in `maybe` count as needed there.
+    """
+    found = survey(account, "", seconds=AT_LEISURE)
+    named = [name for each in found.policies if each.identifier != without for name in _named_in(account, each)]
+    return named if found.complete else [*named, *maybe]
+
+
+def _named_in(account: Account, found: Found) -> list[str]:
+    """The protectors that a policy names, or the good copy of it."""
+    for content in (found.content, read_kept(account, policy_copy(found.identifier))):
+        try:
+            return [descriptor for descriptor, _ in meta.parse_policy(content or b"", found.identifier).slots]
+        except FormatError:
+            continue
+    return []

@@ -62,7 +62,7 @@ def _home(account: Account) -> Home:
 
 def _forget(account: Account, identifier: str, old: Candidate) -> None:
     """Remove a protector that is out of the policy, unless other directories need it, and all copies that its key would open."""
-    if old.descriptor not in protectors.of_policies(account):
+    if old.descriptor not in protectors.of_policies(account, (old.descriptor,)):
         remove_protector(old.mount, old.descriptor)
     for name in kept.names(account):
         if name.startswith(protector_copy(old.descriptor)) or _names(account, name, identifier, old.descriptor):
@@ -81,8 +81,9 @@ def _names(account: Account, name: str, identifier: str, descriptor: str) -> boo
 
 def _remove_strays(account: Account, mount: str, name: str) -> None:
     """Remove protectors with the `name` of a recovery key's that open nothing, as a run leaves them that was killed."""
-    in_use = protectors.of_policies(account)
-    for descriptor in store.protectors(account, mount):
+    here = store.protectors(account, mount)
+    in_use = protectors.of_policies(account, here)
+    for descriptor in here:
         try:
             protector = meta.parse_protector(store.read(account, mount, store.PROTECTORS, descriptor), descriptor)
         except (OSError, UnsafeFileError, FormatError):

@@ -23,7 +23,7 @@ def remove(account: Account, mount: str, identifier: str, protectors: tuple[str,
     """
     take_back((KEY, str(account.uid), str(account.gid), mount, identifier))
     descriptors = {*fscrypt_protectors.of_policy(account, mount, identifier), *protectors}
-    in_use = descriptors & set(fscrypt_protectors.of_policies(account, without=identifier))
+    in_use = descriptors & set(fscrypt_protectors.of_policies(account, descriptors, without=identifier))
     # The policy last: as long as it is there, a run that comes after a kill finds the rest.
     is_roots = _owner(mount, store.POLICIES, identifier) == 0
     for descriptor in sorted(descriptors - in_use):

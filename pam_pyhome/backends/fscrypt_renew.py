@@ -140,7 +140,7 @@ def _retire(account: Account, protector: meta.Protector, content: bytes) -> int:
     """Remove a login protector; make it a custom one where other directories need it, and count those."""
     name = protector.descriptor
     kept.keep(account, protector_copy(name) + PREVIOUS, content)
-    left = protectors.of_policies(account).count(name)
+    left = protectors.of_policies(account, (name,)).count(name)
     if left:
         owner = store.owner_of(store.ROOT, store.PROTECTORS, name, account)
         store.replace(store.ROOT, store.PROTECTORS, name, meta.as_custom(protector, FORMER + account.name), owner)

@@ -18,6 +18,7 @@ _MAGIC = b"PYHOPEN"
 _VERSION = 1
 _KEYS_MAX = 64
 _BY_KEY = 2
+PROTECTOR = "protector "  # and its descriptor: the signature of the key of an fscrypt home's login protector
 
 
 class Rewrite(Record):

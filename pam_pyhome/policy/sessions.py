@@ -80,10 +80,19 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
 
 def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, keyring_choice: str) -> None:
     """Mount, record it, give the keys to the session. What `Backend.attach` raises."""
-    record = backend.attach(pamh.account, opened, pamh.log_warning)
+    record = backend.attach(pamh.account, opened)
     pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
     _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ())
     _settle_files(pamh, backend, opened)
+    _open_others(pamh, backend, state, opened, record)
+
+
+def _open_others(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, record: OpenRecord) -> None:
+    """Open what else the password opens. The home is open, whatever comes of this."""
+    try:
+        backend.attach_others(pamh.account, opened, record, state.write_record, pamh.log_warning)
+    except (PyhomeError, OSError) as error:
+        pamh.log_warning(f"directories besides the home stay locked: {error}")
 
 
 def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
