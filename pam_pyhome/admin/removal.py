@@ -11,7 +11,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from pam_pyhome.admin import account_tools, login_shell
+from pam_pyhome.admin import account_tools, login_shell, places
 from pam_pyhome.admin import removal_checks as checks
 from pam_pyhome.admin import removal_facts as facts
 from pam_pyhome.admin.accounts import look_up
@@ -77,12 +77,22 @@ def remove(user: str, *, keep_account: bool) -> Record:
 
 
 def _is_moved(record: Record) -> bool:
-    """Whether the home is no longer in its place; where it had none, whether anything has been destroyed."""
+    """Whether the home is no longer in its place; where it had none, whether anything has been destroyed.
+
+    RemoveError if that cannot be seen: what is not seen may be on a disk that is not mounted.
+    """
+    trouble = places.missing(*record.places)
+    if trouble is not None:
+        raise RemoveError(record.account.name, facts.NOT_THERE, trouble)
+    moved = f"{record.parent}/{place_of(record.account.name)}/{_HOME}"
+    if not record.places and record.home and record.phase != facts.DELETING:
+        # Of version 0.1.0: the inode is all that there is to know it by.
+        found = [each.inode for each in map(places.look_below, (moved, record.account.home)) if each is not None]
+        if record.home not in found:
+            raise RemoveError(record.account.name, facts.NOT_THERE, f"{moved} is not the directory with the inode {record.home}")
     if record.phase != facts.MOVING:
         return True
-    if record.home:
-        return os.path.lexists(f"{record.parent}/{place_of(record.account.name)}/{_HOME}")
-    return False
+    return record.home != 0 and os.path.lexists(moved)
 
 
 def _check_return(record: Record) -> None:

@@ -89,6 +89,18 @@ def of_policies(account: Account, maybe: Iterable[str], *, without: str = "") ->
     return named if found.complete else [*named, *maybe]
 
 
+def in_use(account: Account, descriptors: set[str], *, without: str = "") -> set[str]:
+    """Those of the protectors that a policy of the account's names, on any file system, but for the policy `without`.
+
+    A policy that cannot be read may name all of them.
+    """
+    found = survey(account, "", seconds=AT_LEISURE)
+    named = [_named_in(account, each) for each in found.policies if each.identifier != without]
+    if not found.complete or [] in named:
+        return descriptors
+    return descriptors & {name for names in named for name in names}
+
+
 def _named_in(account: Account, found: Found) -> list[str]:
     """The protectors that a policy names, or the good copy of it."""
     for content in (found.content, read_kept(account, policy_copy(found.identifier))):

@@ -107,21 +107,22 @@ class _Child:
         except (OSError, UnsafeFileError):
             return
         for name in names:
-            if name not in self._known:
-                self._read(place, where, name, say)
+            if name not in self._known and not self._read(place, where, name, say):
+                complete = False
         self._complete = self._complete and complete
 
-    def _read(self, place: int, where: str, name: str, say: Callable[[int, int, bytes], None]) -> None:
+    def _read(self, place: int, where: str, name: str, say: Callable[[int, int, bytes], None]) -> bool:
+        """Say what one policy is; whether that was possible."""
         if self._files <= 0 or self._bytes <= 0:
-            self._complete = False
-            return
+            return False
         try:
             content = store.read(self._account, where, store.POLICIES, name)
         except (OSError, UnsafeFileError):
-            return
+            return False
         self._files -= 1
         self._bytes -= len(content)
         say(_POLICY, place, name.encode("ascii") + content)
+        return True
 
 
 def _parse(places: tuple[Mount, ...], data: bytes) -> Survey:
