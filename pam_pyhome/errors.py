@@ -388,3 +388,9 @@ class RecoveryFileError(_AboutPath, PyhomeError):
     """The file that a recovery key is to be written to is not made: its `path` and the `reason`."""
 
     exit_code = 94
+
+
+class TrustError(_AboutPath, PyhomeError):
+    """What is mounted at `path` is not approved for keys, or no longer: the `reason`, a constant of `admin.approving`."""
+
+    exit_code = 95

@@ -65,6 +65,8 @@ def attach(
     home, known = record.claims[0].identifier, _known(account)
     found = survey(account, record.device, seconds=AT_LOGIN, known=known)
     chosen, notes = choose(account.name, _opened_by(descriptor, found), home)
+    if not found.known_complete:
+        notes.append("not all directories besides the home could be found in time; those that were not stay locked")
     opened = [(each, key) for each in chosen[:MOST_KEYS] if (key := _key_of(each, descriptor, secret, notes))]
     if opened:
         claims = tuple(Claim(account.uid, each.identifier, each.mount.mountpoint) for each, _ in opened)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends import trust
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
     from pam_pyhome.formats.mountinfo import Mount
 
-AT_LOGIN, AT_LEISURE = 0.5, 5.0  # seconds for all file systems together
-_MOST_FILES, _MOST_BYTES = 1024, 1 << 20
+AT_LOGIN, AT_LEISURE = 2.0, 8.0  # seconds for all file systems together
+_STRANGERS_PART = 0.25  # of that, after which those that root has not approved are not looked at any more
+_MOST_FILES, _MOST_OF_STRANGERS, _MOST_BYTES = 1024, 64, 1 << 20
 _FRAME = struct.Struct("<BHI")
-_VERDICT, _POLICY, _END = range(3)
+_VERDICT, _POLICY, _KNOWN, _END = range(4)
 
 
 class Found(Record):
@@ -41,11 +43,13 @@ class Survey(Record):
     """What there is: file systems as they are mounted, how well root knows each (`trust`) and if not why, and the policies.
 
     `complete`: there is no more. Otherwise there may be, and file systems without a verdict have not been looked at.
+    `known_complete`: there is no more on those that root knows.
     """
 
     mounts: tuple[Mount, ...]
     verdicts: dict[int, tuple[int, str]]
     policies: tuple[Found, ...]
+    known_complete: bool
     complete: bool
 
 
@@ -53,7 +57,7 @@ def survey(account: Account, home_device: str, *, seconds: float, known: Sequenc
     """The policies on all file systems that may be the account's. The names in `known` are tried before others are looked for."""
     every = parse_mountinfo(mounts.read_mountinfo())
     places = tuple(store.main_mounts())
-    child = _Child(account, home_device, every, places, known)
+    child = _Child(account, home_device, every, places, known, time.monotonic() + seconds * _STRANGERS_PART)
     return _parse(places, forked.said_by(child.look, seconds=seconds, most=2 * _MOST_BYTES))
 
 
@@ -61,13 +65,20 @@ class _Child:
     """The process that looks."""
 
     def __init__(
-        self, account: Account, home_device: str, every: list[Mount], places: tuple[Mount, ...], known: Sequence[str]
+        self,
+        account: Account,
+        home_device: str,
+        every: list[Mount],
+        places: tuple[Mount, ...],
+        known: Sequence[str],
+        deadline: float,
     ) -> None:
         self._account = account
         self._home = home_device
         self._every = every
         self._places = places
         self._known = known
+        self._deadline = deadline  # for strangers
         self._files, self._bytes = _MOST_FILES, _MOST_BYTES
         self._complete = True
 
@@ -79,12 +90,19 @@ class _Child:
             while view:
                 view = view[os.write(out, view) :]
 
-        for place in self._judge(say):
-            self._look_at(place, say)
+        places = self._judge(say)
+        for rank, place in places:
+            if rank != trust.UNKNOWN:
+                self._look_at(place, say, None)
+        say(_KNOWN, 0, bytes((self._complete,)))
+        self._files = min(self._files, _MOST_OF_STRANGERS)
+        for rank, place in places:
+            if rank == trust.UNKNOWN:
+                self._look_at(place, say, self._deadline)
         say(_END, 0, bytes((self._complete,)))
 
-    def _judge(self, say: Callable[[int, int, bytes], None]) -> list[int]:
-        """Say how well root knows each file system; those that could be looked at, the best known first."""
+    def _judge(self, say: Callable[[int, int, bytes], None]) -> list[tuple[int, int]]:
+        """Say how well root knows each file system; that of those that could be looked at, the best known first."""
         book, found = trust.Book(), []
         for place, mount in enumerate(self._places):
             try:
@@ -95,9 +113,9 @@ class _Child:
             rank, why = (trust.HOMES_OWN, "") if is_homes else book.judge(seen, self._account.name)
             say(_VERDICT, place, bytes((rank,)) + why.encode("utf-8", "surrogateescape"))
             found.append((rank, place))
-        return [place for _, place in sorted(found)]
+        return sorted(found)
 
-    def _look_at(self, place: int, say: Callable[[int, int, bytes], None]) -> None:
+    def _look_at(self, place: int, say: Callable[[int, int, bytes], None], deadline: float | None) -> None:
         """Say which policies one file system has."""
         where = os.fsdecode(self._places[place].mountpoint)
         for name in self._known:
@@ -107,6 +125,9 @@ class _Child:
         except (OSError, UnsafeFileError):
             return
         for name in names:
+            if deadline is not None and time.monotonic() > deadline:
+                complete = False
+                break
             if name not in self._known and not self._read(place, where, name, say):
                 complete = False
         self._complete = self._complete and complete
@@ -129,7 +150,7 @@ def _parse(places: tuple[Mount, ...], data: bytes) -> Survey:
     """What the child has said, as far as it came."""
     verdicts: dict[int, tuple[int, str]] = {}
     found: list[Found] = []
-    complete = False
+    complete = {_KNOWN: False, _END: False}
     while len(data) >= _FRAME.size:
         kind, place, size = _FRAME.unpack(data[: _FRAME.size])
         content, data = data[_FRAME.size : _FRAME.size + size], data[_FRAME.size + size :]
@@ -140,5 +161,5 @@ def _parse(places: tuple[Mount, ...], data: bytes) -> Survey:
         elif kind == _POLICY:
             found.append(Found(place, content[:32].decode("ascii"), content[32:]))
         else:
-            complete = content == b"\1"
-    return Survey(places, verdicts, tuple(found), complete)
+            complete[kind] = content == b"\1"
+    return Survey(places, verdicts, tuple(found), complete[_KNOWN], complete[_END])

@@ -85,7 +85,7 @@ class Book:
         if not known:
             return UNKNOWN, NOT_APPROVED
         disk = filesystems.disk_of(seen.mount.device)
-        return (APPROVED, "") if any(each.disk == disk for each in known) else (UNKNOWN, OTHER_DISK)
+        return (APPROVED, "") if disk and any(each.disk == disk for each in known) else (UNKNOWN, OTHER_DISK)
 
     def is_configured(self, seen: Seen, place: bytes) -> bool:
         """Whether root has it mounted there, by a line of /etc/fstab that lets nobody else do that, or else by a unit."""

@@ -73,7 +73,9 @@ def disk_of(device: str) -> str:
 
     For a partition with its number, for a volume with its name and the disks below; empty where there is nothing to be seen.
     """
-    return " ".join(filter(None, (name for place in _stack(device) for name in _names_of(place))))
+    stack = _stack(device)
+    names = [name for place in stack for name in _names_of(place)] if stack else [_loop_name(each) for each in loops_below(device)]
+    return " ".join(filter(None, names))
 
 
 def loops_below(device: str) -> list[str]:
@@ -109,9 +111,15 @@ def _names_of(place: str) -> list[str]:
         return [volume]
     device = _read(f"{place}/dev")
     if device.partition(":")[0] == LOOP_MAJOR:
-        return [f"file {loop_file(device) or ''}"]
+        return [_loop_name(device)]
     known = (_read(f"{place}/{name}") for name in ("wwid", "device/wwid", "serial", "device/serial", "device/cid"))
     return [next(filter(None, known), _plug_of(place))]
+
+
+def _loop_name(device: str) -> str:
+    """What a loop device is called after; nothing if that is not to be seen."""
+    path = loop_file(device)
+    return f"file {path}" if path else ""
 
 
 def _plug_of(place: str) -> str:
