@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import salvage_facts, salvage_find
@@ -20,6 +19,7 @@ from pam_pyhome.errors import (
     UnsafeFileError,
     WrongPassphraseError,
 )
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def notes(found: Search) -> list[str]:
     """What to do next."""
     home = next((home for home in found.homes if home.opens), found.homes[0])
     lines = [] if found.complete else ["The search was given up, there may be more: name a directory nearer to the homes."]
-    return [*lines, f"'pyhome recover {shlex.quote(home.path)}' opens the one of {home.user}."]
+    return [*lines, f"'pyhome recover {quoted(home.path)}' opens the one of {home.user}."]
 
 
 def opened(home: Home, place: str, *, writable: bool) -> list[str]:
     """Where the files are, and how that ends."""
     way = "to be read and changed" if writable else "read-only"
-    lines = [f"The home of {home.user} is open at {place}, {way}. 'pyhome recover --close {shlex.quote(place)}' closes it."]
+    lines = [f"The home of {home.user} is open at {place}, {way}. 'pyhome recover --close {quoted(place)}' closes it."]
     if home.backend == salvage_find.FSCRYPT:
         lines.append(f"Until then its files can be read at {home.path} as well, by whomever their permissions allow it.")
     return lines
@@ -77,9 +77,9 @@ def failed(error: PyhomeError | OSError, path: str, home: Home | None) -> str:
     """What happened, to which thing, and one way forward. `home`: the one that was to be opened, if it was found."""
     match error:
         case NothingFoundError(reason=salvage_find.IS_DEVICE):
-            return f"{error}; mount it with 'mount -o {_HARMLESS} {shlex.quote(path)} /mnt' and name /mnt"
+            return f"{error}; mount it with 'mount -o {_HARMLESS} {quoted(path)} /mnt' and name /mnt"
         case NothingFoundError(reason=salvage_find.NO_DIRECTORY):
-            return f"{error}; if it is an image of a disk, 'mount -o loop,{_HARMLESS} {shlex.quote(path)} /mnt' and name /mnt"
+            return f"{error}; if it is an image of a disk, 'mount -o loop,{_HARMLESS} {quoted(path)} /mnt' and name /mnt"
         case NothingFoundError():
             return f"{error}; mount the disk that the homes are on, and name where it is mounted, or a home"
         case PlaceError():
