@@ -79,7 +79,7 @@ def _about_slots(account: Account, backend: Backend) -> Iterator[Finding]:
         if not slot.trouble:
             yield Finding(OK, "keys.slot", slot.name, f"is there and reads well: {slot.kind}")
         elif slot.usable:
-            yield Finding(WARN, "keys.slot", slot.name, slot.trouble, f"pyhome unlock {account.name}")
+            yield Finding(WARN, "keys.slot", slot.name, slot.trouble, f"pyhome unlock {quoted(account.name)}")
         else:
             yield Finding(FAIL, "keys.slot", slot.name, slot.trouble, "restore it from a backup")
 
