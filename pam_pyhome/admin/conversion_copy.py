@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import in_use, tree_compare, tree_copy
+from pam_pyhome.admin.conversion_kinds import LONGEST_WORK
 from pam_pyhome.admin.conversion_record import place_of
 from pam_pyhome.admin.lines import Line
 from pam_pyhome.errors import CopyDiffersError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 COPYING, VERIFYING = "copying", "verifying"
-_LONGEST_WORK = 20 * 24 * 3600.0
 
 
 class Worker(NamedTuple):
@@ -76,4 +76,4 @@ class Worker(NamedTuple):
                 namespace.confine(shown)
                 return line.carry(lambda: work(lambda size, files: line.tell(part, size, files)))
 
-            return namespace.run(f"{part} {self.account.home}", inside, seconds=_LONGEST_WORK)
+            return namespace.run(f"{part} {self.account.home}", inside, seconds=LONGEST_WORK)

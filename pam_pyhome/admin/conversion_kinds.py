@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Settle = Callable[[], None]
     Work = Callable[[str, Progress, Settle | None], None]
 
-_LONGEST_WORK = 20 * 24 * 3600.0
+LONGEST_WORK = 20 * 24 * 3600.0
 
 
 class Kind(Protocol):
@@ -219,7 +219,7 @@ class Ecryptfs:
             def inside(reopen: Reopen) -> None:
                 line.carry(lambda: self._inside(account, home, work, line.tell, reopen))
 
-            ecryptfs_create.with_open(staged, passphrase, storage, home, inside, seconds=_LONGEST_WORK)
+            ecryptfs_create.with_open(staged, passphrase, storage, home, inside, seconds=LONGEST_WORK)
 
     def _inside(self, account: Account, home: str, work: Work, progress: Progress, reopen: Reopen) -> None:
         with contextlib.suppress(FileExistsError):

@@ -131,7 +131,9 @@ def is_swapped(record: Record) -> bool:
 
 def _hidden(home: str) -> str | None:
     """What is mounted on the home besides itself as eCryptfs opens it, in words."""
-    where = os.fsencode(os.path.realpath(home))
+    # Not of the home itself: who serves what is mounted there may never answer.
+    parent, name = os.path.split(home)
+    where = os.fsencode(os.path.join(os.path.realpath(parent), name))
     for mount in parse_mountinfo(mounts.read_mountinfo()):
         if mount.mountpoint == where and mount.fstype != ECRYPTFS:
             return f"{os.fsdecode(mount.source)} ({mount.fstype}) is mounted on {home}"

@@ -18,7 +18,7 @@ from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.accounts import look_up, uid_min
 from pam_pyhome.admin.creation_choice import FSCRYPT, choose
 from pam_pyhome.admin.creation_record import Begun, Records, find, users, where_missing
-from pam_pyhome.backends import ecryptfs_store, registry
+from pam_pyhome.backends import ecryptfs_store, kept, registry
 from pam_pyhome.errors import CreateError, PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
 
@@ -87,6 +87,8 @@ def _plan(user: str, backend: str | None) -> Plan:
         check_user(account)
     parent = check_parent(account)
     _check_place(account)
+    if known is not None and kept.names(account):
+        raise CreateError(user, facts.NOT_SEEN, kept.place_of(account))
     return Plan(account, choose(user, backend, parent), known is None, needs)
 
 

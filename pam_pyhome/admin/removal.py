@@ -20,7 +20,7 @@ from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.admin.removal_record import Journal, Record, find, place_of
 from pam_pyhome.backends import ecryptfs_store, fscrypt_remove, kept, registry
 from pam_pyhome.errors import CreateError, HomeElsewhereError, HomeInUseError, PyhomeError, RemoveError, StorageError
-from pam_pyhome.kernel import deleting, files, trees
+from pam_pyhome.kernel import deleting, files
 from pam_pyhome.policy.by_hand import Locker, describe_session
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -204,13 +204,7 @@ def _delete(record: Record) -> None:
 
 def _delete_in(parent: str, name: str) -> None:
     """Delete a tree, whatever is in it, and nothing that is mounted in it; nothing if it is not there. OSError."""
-    try:
-        below = trees.open_below(parent)
-    except FileNotFoundError:
-        return
-    try:
-        deleting.remove_tree(below, name)
-    finally:
-        os.close(below)
-    sync_directory(parent)
+    if os.path.isdir(parent):
+        deleting.delete(f"{parent}/{name}")
+        sync_directory(parent)
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.mountinfo import Mount
 
 MOST_KEYS = 64  # well below a user's quota in the kernel
-KNOWN = "fscrypt-others"  # what the list of policies that were opened is called among the account's copies
 _KNOWN_SIZE = MOST_KEYS * 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -173,7 +172,7 @@ def _give(account: Account, other: Other, key: bytes, notes: list[str]) -> bool:
 
 
 def _known(account: Account) -> list[str]:
-    content = kept.read(account, KNOWN, _KNOWN_SIZE) or b""
+    content = kept.read(account, kept.OTHERS, _KNOWN_SIZE) or b""
     names = [line.decode("ascii", "replace") for line in content.splitlines()]
     return [name for name in names if meta.is_hex(name, meta.IDENTIFIER_DIGITS)]
 
@@ -182,4 +181,4 @@ def _keep_known(account: Account, known: list[str], given: list[str]) -> None:
     """Note what was opened now, before what was opened earlier, which may be on a disk that is not there today."""
     names = list(dict.fromkeys((*given, *known)))[:MOST_KEYS]
     if names != known and set(given) - set(known):
-        kept.keep(account, KNOWN, "".join(f"{name}\n" for name in names).encode("ascii"))
+        kept.keep(account, kept.OTHERS, "".join(f"{name}\n" for name in names).encode("ascii"))

@@ -82,23 +82,17 @@ def of_policy(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
 def of_policies(account: Account, maybe: Iterable[str], *, without: str = "") -> list[str]:
     """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one.
 
-    Where not all file systems could be looked at to the end, those in `maybe` count as needed there.
-    """
-    found = survey(account, "", seconds=AT_LEISURE)
-    named = [name for each in found.policies if each.identifier != without for name in _named_in(account, each)]
-    return named if found.complete else [*named, *maybe]
-
-
-def in_use(account: Account, descriptors: set[str], *, without: str = "") -> set[str]:
-    """Those of the protectors that a policy of the account's names, on any file system, but for the policy `without`.
-
-    A policy that cannot be read may name all of them.
+    Where not all file systems could be looked at to the end, or not all policies could be read, those in `maybe` count as needed.
     """
     found = survey(account, "", seconds=AT_LEISURE)
     named = [_named_in(account, each) for each in found.policies if each.identifier != without]
-    if not found.complete or [] in named:
-        return descriptors
-    return descriptors & {name for names in named for name in names}
+    listed = [name for names in named for name in names]
+    return listed if found.complete and [] not in named else [*listed, *maybe]
+
+
+def in_use(account: Account, descriptors: set[str], *, without: str = "") -> set[str]:
+    """Those of the protectors that a policy of the account's names, on any file system, but for the policy `without`."""
+    return descriptors & set(of_policies(account, descriptors, without=without))
 
 
 def _named_in(account: Account, found: Found) -> list[str]:

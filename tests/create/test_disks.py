@@ -71,6 +71,18 @@ def test_a_record_of_the_first_version(begun: CreateMachine) -> None:
     begun.create("ada")
 
 
+def test_a_home_that_is_not_seen(begun: CreateMachine) -> None:
+    """Another one on the bare mount point would be hidden by it, or be taken for it."""
+    begun.create("ada")
+    begun.log_in(PASSWORD)
+    begun.run(["umount", DISK])
+    line = begun.refuses("ada")
+    assert f"which is not seen now, but the good copies of its key files are (/var/lib/pyhome/{ADA}.ada); mount its disk" in line
+    begun.path(f"/var/lib/pyhome/{ADA}.ada").rename(begun.path("/root/copies"))
+    begun.path("/.fscrypt/protectors").joinpath(begun.protector().name).unlink()
+    assert "the file system cannot encrypt" in begun.refuses("ada"), "it would be made, if it could"
+
+
 def test_a_protector_that_opens_something_else_by_now(begun: CreateMachine) -> None:
     protector = begun.protector()
     other = begun.path("/home/other")

@@ -141,6 +141,25 @@ def test_mounted_over(disk: EncryptMachine) -> None:
     disk.run(["umount", HOME])
 
 
+def test_what_is_mounted_in_the_copy_stays(disk: EncryptMachine) -> None:
+    """As where root has had a look at the copy, with other things mounted in it."""
+    home = disk.path(HOME)
+    (home / "mnt").mkdir()
+    os.chown(home / "mnt", ADA, ADA)
+    disk.convert("encrypt", "ada")
+    disk.log_in(PASSWORD)
+    disk.pyhome("lock", "ada")
+    data = disk.path("/srv/data")
+    data.mkdir()
+    (data / "letter").touch()
+    disk.run(["mount", "--bind", "/srv/data", f"{PLACE}/home/mnt"])
+    assert "mnt: Device or resource busy" in disk.pyhome("confirm", "--yes", "ada", status=1)
+    assert (data / "letter").exists()
+    disk.run(["umount", f"{PLACE}/home/mnt"])
+    disk.pyhome("confirm", "--yes", "ada")
+    assert not disk.path(PLACE).exists()
+
+
 def test_restored_from_a_backup(disk: EncryptMachine) -> None:
     """Another directory of the same name is none of the two; whoever decides so ends it by hand, as is said."""
     disk.convert("encrypt", "ada")
