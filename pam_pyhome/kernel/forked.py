@@ -67,13 +67,18 @@ def _read(reader: int, deadline: float, most: int) -> bytes:
 
 
 def _end(pid: int) -> None:
-    """End the child, and bury it if it can be ended."""
-    end = os.pidfd_open(pid)
+    """End the child, and bury it if it can be ended. Where dead children are ignored, it may be gone already."""
+    try:
+        end = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     try:
         os.kill(pid, SIGKILL)
         poll = select.poll()
         poll.register(end, select.POLLIN)
         if poll.poll(_BURIAL_SECONDS * 1000):
             os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
     finally:
         os.close(end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from pam_pyhome.kernel.forked import said_by
@@ -50,3 +51,13 @@ def test_the_child_holds_nothing_open() -> None:
         assert said_by(look, seconds=5, most=4096) == b"closed"
     finally:
         os.close(kept)
+
+
+def test_where_dead_children_are_ignored() -> None:
+    """As in a program that has told the kernel so and then loads the module."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert said_by(os.close, seconds=5, most=10) == b""
+        assert said_by(_says_and_hangs, seconds=0.1, most=4096) == b"the first"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
