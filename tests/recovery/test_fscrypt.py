@@ -128,8 +128,8 @@ def test_over_ssh_it_is_an_answer_like_the_password(place: FscryptMachine) -> No
     assert place.pam("verify", "ada", *answers(KEY), "auth")[-1] == f"auth {AUTHINFO_UNAVAIL}"
     assert pyhome(place, ROOT, "unlock", "ada", "--password-file", "-", stdin=KEY + b"\n").code == 0
     assert pyhome(place, ROOT, "lock", "ada").code == 0
-    lines = place.pam("verify", "ada", *answers(KEY), "auth", "open", READ, "close")
-    assert [line for line in lines if not line.startswith("message")] == [OPENED[0], *OPENED[2:]]
+    said = place.pam("verify", "ada", *answers(KEY), "auth", "open", READ, "close")
+    assert [line for line in said if not line.startswith("message")] == [OPENED[0], *OPENED[2:]]
     wrong = KEY.replace(b"000gd", b"0010f")
     assert place.pam("verify", "ada", *answers(wrong), "auth")[-1] != "auth 0"
 
