@@ -90,7 +90,7 @@ def _about_older(account: Account, backend: Backend) -> Iterator[Finding]:
     for slot in backend.describe(account).slots:
         if slot.kind == OLDER:
             text = f"opens with an older password; it {slot.trouble}"
-            yield Finding(WARN, "keys.older", slot.name, text, f"pyhome unlock {account.name}")
+            yield Finding(WARN, "keys.older", slot.name, text, f"pyhome unlock {quoted(account.name)}")
 
 
 def _about_no_home(account: Account) -> Finding:
