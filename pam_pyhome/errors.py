@@ -40,6 +40,15 @@ class _AboutUser(Exception):  # noqa: N818 - as above
         self.detail = detail
 
 
+class _Reason(Exception):  # noqa: N818 - as above
+    """The `reason` says all."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
 class _OfUser(Exception):  # noqa: N818 - as above
     """Says the `sentence` of the `user`, and there is no more to know."""
 
@@ -233,15 +242,10 @@ class PasswordUnchangedError(PyhomeError):
         self.reason = reason
 
 
-class NoAnswerError(PyhomeError):
+class NoAnswerError(_Reason, PyhomeError):
     """A password was needed, and none was given: the `reason`."""
 
     exit_code = 47
-
-    def __init__(self, reason: str) -> None:
-        """Keep the reason."""
-        super().__init__(reason)
-        self.reason = reason
 
 
 class UnfitHomeError(PyhomeError):
@@ -289,10 +293,7 @@ class CopyDiffersError(PyhomeError):
 
 
 class ConversionError(_AboutUser, PyhomeError):
-    """What was asked for does not fit what was begun, or what was not: whose home, and the `reason`.
-
-    The reason is a constant of `admin.conversion_facts`; `detail` may be empty.
-    """
+    """What was asked for does not fit what was begun: the `reason` is of `admin.conversion_facts`; `detail` may be empty."""
 
     exit_code = 74
 
@@ -379,18 +380,19 @@ class KeyFilesLostError(_AboutPath, PyhomeError):
     exit_code = 92
 
 
-class QrCodeError(PyhomeError):
+class QrCodeError(_Reason, PyhomeError):
     """There is no QR code of a recovery key, because of the `reason`."""
 
     exit_code = 93
-
-    def __init__(self, reason: str) -> None:
-        """Keep the reason."""
-        super().__init__(reason)
-        self.reason = reason
 
 
 class RecoveryFileError(_AboutPath, PyhomeError):
     """The file that a recovery key is to be written to is not made: its `path` and the `reason`."""
 
     exit_code = 94
+
+
+class TrustError(_AboutPath, PyhomeError):
+    """What is mounted at `path` is not approved for keys, or no longer: the `reason`, a constant of `admin.approving`."""
+
+    exit_code = 95

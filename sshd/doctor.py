@@ -10,6 +10,7 @@ from pam_pyhome.admin import login_shell
 from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
 from pam_pyhome.admin.plan import observe
 from pam_pyhome.errors import PyhomeError, SshdError
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.sshd import config, daemon, inspection, manage, pam_stack, people
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _about_unlocking(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[F
         yield Finding(FAIL, "sshd.unlock", user.name, text, f"{_APPLY} --unlock-at-login")
     elif not asks and not _has_stub(user):
         text = "logs in by key to a locked home, and nothing asks for its password"
-        yield Finding(WARN, "sshd.unlock", user.name, text, f"pyhome shell enable {user.name}")
+        yield Finding(WARN, "sshd.unlock", user.name, text, f"pyhome shell enable {quoted(user.name)}")
 
 
 

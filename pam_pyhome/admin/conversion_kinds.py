@@ -134,7 +134,7 @@ class Fscrypt:
         backend = FscryptBackend()
         with _in_hand(account) as staged:
             opened = backend.unlock(staged, password, exact=True)
-            record = backend.attach(staged, opened, _no_warning)
+            record = backend.attach(staged, opened)
         try:
             work(other_home(account), progress, None)
         except BaseException:
@@ -189,10 +189,6 @@ class Fscrypt:
 
 def _has_policy(account: Account) -> bool:
     return fscrypt_find.kernel_policy(account) is not None
-
-
-def _no_warning(_text: str) -> None:
-    """There is but one key."""
 
 
 class Ecryptfs:

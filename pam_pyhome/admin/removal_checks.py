@@ -16,6 +16,8 @@ from pam_pyhome.admin.removal_record import Record
 from pam_pyhome.backends import ecryptfs_store as store
 from pam_pyhome.backends import fscrypt_find, fscrypt_protectors, fscrypt_store, kept, registry
 from pam_pyhome.backends.base import Account
+from pam_pyhome.backends.fscrypt_survey import AT_LEISURE, survey
+from pam_pyhome.backends.trust import UNKNOWN
 from pam_pyhome.errors import NoHomeError, NoUserError, RemoveError
 from pam_pyhome.kernel import deleting, trees
 
@@ -167,9 +169,15 @@ def _policies(account: Account) -> Iterator[tuple[str, str]]:
         yield fscrypt_store.main_mount(account.home), found.identifier
         return
     known = _kept_policies(account)
-    for mount, identifier in fscrypt_store.policies(account):
-        if identifier in known:
-            yield mount, identifier
+    try:
+        device = fscrypt_store.device_of(os.stat(os.path.dirname(account.home)))
+    except FileNotFoundError:
+        device = ""
+    seen = survey(account, device, seconds=AT_LEISURE, known=known)
+    for each in seen.policies:
+        # A file system that root has not approved may be a backup of the disk.
+        if each.identifier in known and seen.verdicts[each.place][0] != UNKNOWN:
+            yield os.fsdecode(seen.mounts[each.place].mountpoint), each.identifier
 
 
 def check_frozen(account: Account) -> None:

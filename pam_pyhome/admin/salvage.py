@@ -13,6 +13,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import salvage_facts as facts
+from pam_pyhome.admin import salvage_private
 from pam_pyhome.admin.salvage_find import ECRYPTFS, Home, Places
 from pam_pyhome.admin.salvage_record import BASE, Register
 from pam_pyhome.backends import ecryptfs_salvage, fscrypt_keys, fscrypt_salvage, fscrypt_store
@@ -113,6 +114,8 @@ def open_at(unlocked: Unlocked, directory: str | None, *, writable: bool) -> str
         record = _planned(register, unlocked, place)
         try:
             register.write(name, record)
+            if record.claims:
+                salvage_private.check(unlocked.home.path, record.device)
             _attach(unlocked, target, writable=writable)
             register.write(name, _with_device(record))
         except BaseException:

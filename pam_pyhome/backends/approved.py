@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pam_pyhome.backends import kept
 from pam_pyhome.errors import UnprovedError, UnsafeFileError
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.kernel.digest import sha256
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ def approve(account: Account, name: str, *contents: bytes) -> None:
 def unproved(account: Account, name: str) -> UnprovedError:
     """What is to be said of a file that is not approved."""
     reason = "is not the file that was last proved; log in once where another module verifies the password, or run as root"
-    return UnprovedError(name, f"{reason} 'pyhome passwd --home-only {account.name}'")
+    return UnprovedError(name, f"{reason} 'pyhome passwd --home-only {quoted(account.name)}'")
 
 
 def begin(account: Account) -> None:

@@ -80,12 +80,24 @@ class Backend(Protocol):
     def mounted(self, account: Account) -> OpenRecord | None:
         """The home as the kernel shows it, or None while it is locked."""
 
-    def attach(
-        self, account: Account, opened: OpenedHome, warn: Callable[[str], None], note: Callable[[OpenRecord], None] = ..., /
-    ) -> OpenRecord:
-        """Open the home with the keys of `opened`. `warn` is told of what else they open and did not.
+    def attach(self, account: Account, opened: OpenedHome, note: Callable[[OpenRecord], None] = ..., /) -> OpenRecord:
+        """Open the home with the keys of `opened`.
 
         `note` is told beforehand what is about to be opened, for `detach` to find; if it raises, nothing is opened.
+        """
+
+    def attach_others(
+        self,
+        account: Account,
+        opened: OpenedHome,
+        record: OpenRecord,
+        keep: Callable[[OpenRecord], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        """Open what else `opened` opens, in bounded time, when the home is open, as `record` says.
+
+        `keep` is given the record with that added before anything is opened; `warn` is told what stays locked, and why. OSError and
+        PyhomeError, also those of `keep`; what is on record by then may be open.
         """
 
     def detach(self, record: OpenRecord) -> None:

@@ -69,11 +69,19 @@ class EcryptfsBackend:
         """Ask the kernel."""
         return ecryptfs_mount.mounted(account, self.name)
 
-    def attach(
-        self, account: Account, opened: OpenedHome, _warn: Callable[[str], None], note: Callable[[OpenRecord], None] = unnoted
-    ) -> OpenRecord:
+    def attach(self, account: Account, opened: OpenedHome, note: Callable[[OpenRecord], None] = unnoted) -> OpenRecord:
         """Mount."""
         return ecryptfs_mount.attach(account, opened, note)
+
+    def attach_others(
+        self,
+        account: Account,
+        opened: OpenedHome,
+        record: OpenRecord,
+        keep: Callable[[OpenRecord], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        """Nothing: a mount passphrase opens its home and no more."""
 
     def detach(self, record: OpenRecord) -> None:
         """Unmount."""

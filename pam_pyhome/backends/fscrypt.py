@@ -72,14 +72,24 @@ class FscryptBackend:
 
         return fscrypt_keys.mounted(account, self.name)
 
-    def attach(
-        self, account: Account, opened: OpenedHome, warn: Callable[[str], None], note: Callable[[OpenRecord], None] = unnoted
-    ) -> OpenRecord:
-        """Give the keys to the file systems."""
+    def attach(self, account: Account, opened: OpenedHome, note: Callable[[OpenRecord], None] = unnoted) -> OpenRecord:
+        """Give the home's key to its file system."""
         from pam_pyhome.backends import fscrypt_keys
 
-        keys = tuple((*label.partition(" ")[::2], key) for label, key in opened.keys)
-        return fscrypt_keys.attach(account, keys, self.name, warn, note)
+        return fscrypt_keys.attach(account, *opened.keys[0], self.name, note)
+
+    def attach_others(
+        self,
+        account: Account,
+        opened: OpenedHome,
+        record: OpenRecord,
+        keep: Callable[[OpenRecord], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        """What the login protector opens besides."""
+        from pam_pyhome.backends import fscrypt_others
+
+        fscrypt_others.attach(account, opened.keys, record, keep, warn)
 
     def detach(self, record: OpenRecord) -> None:
         """Take them back."""

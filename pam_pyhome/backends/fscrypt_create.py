@@ -13,7 +13,7 @@ from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt import FscryptBackend
 from pam_pyhome.backends.fscrypt_keys import attach
 from pam_pyhome.backends.fscrypt_protectors import Protector
-from pam_pyhome.backends.fscrypt_unlock import open_protector
+from pam_pyhome.backends.fscrypt_unlock import label, open_protector
 from pam_pyhome.errors import PyhomeError, StorageError
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
@@ -182,9 +182,4 @@ def _apply(account: Account, mount: str, identifier: str, policy_key: bytes, not
             )
         finally:
             os.close(directory)
-    return attach(account, ((identifier, mount, policy_key),), FscryptBackend.name, _no_warning)
-
-
-def _no_warning(_text: str) -> None:
-    """There is but one key."""
-
+    return attach(account, label(identifier, mount), policy_key, FscryptBackend.name)

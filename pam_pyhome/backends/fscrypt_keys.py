@@ -54,77 +54,37 @@ def _record(account: Account, backend: str, home: os.stat_result, claims: tuple[
 
 
 def attach(
-    account: Account,
-    keys: tuple[tuple[str, str, bytes], ...],
-    backend: str,
-    warn: Callable[[str], None],
-    note: Callable[[OpenRecord], None] = unnoted,
+    account: Account, label: str, secret: bytes, backend: str, note: Callable[[OpenRecord], None] = unnoted
 ) -> OpenRecord:
-    """See `Backend.attach`. `keys`: identifier, mount point and key of each policy, the home's first, which alone must succeed."""
+    """See `Backend.attach`. `label`: identifier and mount point of the home's policy, `secret` its key."""
+    identifier, _, mount = label.partition(" ")
     with rights_of(account.uid, account.gid):
         directory = store.open_home(account)
     try:
         home = os.fstat(directory)
-        record = _record(account, backend, home, _planned(account, keys, store.device_of(home)))
+        claim = Claim(account.uid, identifier, os.fsencode(mount), store.device_of(home))
+        record = _record(account, backend, home, (claim,))
         note(record.but(opening=True))
-        opened = [_give(account, directory, record.claims[0], keys[0][2])]
+        give(directory, claim, account.gid, secret)
         try:
             _look_inside(directory)
         except OSError:
-            give_up(opened[0])
+            give_up(claim)
             raise
     except OSError as error:
         raise StorageError(f"opening {account.home}", fscrypt.reason(error)) from error
     finally:
         os.close(directory)
-    for claim in record.claims[1:]:
-        secret = next(secret for identifier, mount, secret in keys[1:] if _is_for(claim, identifier, mount))
-        try:
-            opened.append(_give_elsewhere(account, claim, secret))
-        except (OSError, StorageError) as error:
-            why = fscrypt.reason(error) if isinstance(error, OSError) else error.reason
-            warn(f"a directory on {os.fsdecode(claim.mountpoint)} with policy {claim.identifier} stays locked: {why}")
-    return record.but(claims=tuple(opened))
+    return record
 
 
-def _is_for(claim: Claim, identifier: str, mount: str) -> bool:
-    return (claim.identifier, claim.mountpoint) == (identifier, os.fsencode(mount))
-
-
-def _planned(account: Account, keys: tuple[tuple[str, str, bytes], ...], home: str) -> tuple[Claim, ...]:
-    """The claims that are about to be made."""
-    first, *others = [Claim(account.uid, identifier, os.fsencode(mount)) for identifier, mount, _ in keys]
-    return (first.but(device=home), *(claim.but(device=_device_at(claim.mountpoint)) for claim in others))
-
-
-def _device_at(mountpoint: bytes) -> str:
-    try:
-        return statx.look(mountpoint).device
-    except OSError:
-        return ""
-
-
-def _give_elsewhere(account: Account, claim: Claim, secret: bytes) -> Claim:
-    """Give a key to the file system of another directory. OSError, StorageError."""
-    directory = files.open_listable(os.fsdecode(claim.mountpoint))
-    try:
-        if store.device_of(os.fstat(directory)) != claim.device:
-            raise StorageError(claim.identifier, "another file system is mounted there by now")
-        return _give(account, directory, claim, secret)
-    finally:
-        os.close(directory)
-
-
-def _give(account: Account, directory: int, claim: Claim, secret: bytes) -> Claim:
-    """Give a key, which is empty if it could not be had, to a file system, claimed by the user. OSError, StorageError."""
-    if not secret:
-        raise StorageError(claim.identifier, "its wrapped key is damaged")
-    with rights_of(account.uid, account.gid):
+def give(directory: int, claim: Claim, gid: int, secret: bytes) -> None:
+    """Give a key to the file system of `directory`, claimed by the user. OSError, StorageError."""
+    with rights_of(claim.uid, gid):
         added = fscrypt.add_key(directory, secret)
     if added != claim.identifier:
         give_up(claim.but(identifier=added))
         raise StorageError(claim.identifier, f"its key is that of {added}")
-    return claim
 
 
 def _look_inside(directory: int) -> None:
@@ -137,6 +97,14 @@ def _look_inside(directory: int) -> None:
 
 
 # Locking
+
+
+def _device_at(mountpoint: bytes) -> str:
+    try:
+        return statx.look(mountpoint).device
+    except OSError:
+        return ""
+
 
 _GONE, _CLAIMED, _IN_USE = range(3)
 

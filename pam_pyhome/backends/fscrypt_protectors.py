@@ -6,7 +6,8 @@ import os
 
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_derive import wrapping_key
-from pam_pyhome.backends.fscrypt_find import read_policy
+from pam_pyhome.backends.fscrypt_find import policy_copy, read_kept, read_policy
+from pam_pyhome.backends.fscrypt_survey import AT_LEISURE, survey
 from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
@@ -16,7 +17,10 @@ from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.backends.fscrypt_survey import Found
 
 
 class Protector(Record):
@@ -75,29 +79,27 @@ def of_policy(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
     return tuple(descriptor for descriptor, _ in policy.slots) if policy is not None else ()
 
 
-def has_unreadable_policies(account: Account) -> bool:
-    """Whether there is a policy of the account's of which it cannot be told what opens it."""
-    return any(not of_policy(account, mount, name) for mount, name in store.policies(account))
+def of_policies(account: Account, maybe: Iterable[str], *, without: str = "") -> list[str]:
+    """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one.
 
-
-def of_policies(account: Account, *, without: str = "") -> list[str]:
-    """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one."""
-    others = [(mount, name) for mount, name in store.policies(account) if name != without]
-    return [found for mount, name in others for found in of_policy(account, mount, name)]
+    Where not all file systems could be looked at to the end, or not all policies could be read, those in `maybe` count as needed.
+    """
+    found = survey(account, "", seconds=AT_LEISURE)
+    named = [_named_in(account, each) for each in found.policies if each.identifier != without]
+    listed = [name for names in named for name in names]
+    return listed if found.complete and [] not in named else [*listed, *maybe]
 
 
 def in_use(account: Account, descriptors: set[str], *, without: str = "") -> set[str]:
-    """Those of the protectors that a policy of the account's names, on any file system, but for the policy `without`.
+    """Those of the protectors that a policy of the account's names, on any file system, but for the policy `without`."""
+    return descriptors & set(of_policies(account, descriptors, without=without))
 
-    A policy that cannot be read may name all of them.
-    """
-    found: set[str] = set()
-    for mount, identifier in store.policies(account):
-        if identifier == without:
-            continue
+
+def _named_in(account: Account, found: Found) -> list[str]:
+    """The protectors that a policy names, or the good copy of it."""
+    for content in (found.content, read_kept(account, policy_copy(found.identifier))):
         try:
-            policy = read_policy(account, mount, identifier)
-        except (OSError, StorageError, UnsafeFileError, FormatError):
-            return descriptors
-        found.update(descriptor for descriptor, _ in (policy.slots if policy is not None else ()))
-    return descriptors & found
+            return [descriptor for descriptor, _ in meta.parse_policy(content or b"", found.identifier).slots]
+        except FormatError:
+            continue
+    return []

@@ -47,7 +47,7 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
 
 def _forget(account: Account, identifier: str, old: Candidate) -> None:
     """Remove a protector that is out of the policy, unless other directories need it, and all copies that its key would open."""
-    if old.descriptor not in protectors.of_policies(account):
+    if old.descriptor not in protectors.of_policies(account, (old.descriptor,)):
         remove_protector(old.mount, old.descriptor)
     kept.forget(account, protector_copy(old.descriptor))
     approved.approve(account, protector_copy(old.descriptor))
@@ -66,10 +66,9 @@ def _names(account: Account, name: str, identifier: str, descriptor: str) -> boo
 
 def _remove_strays(account: Account, mount: str, name: str) -> None:
     """Remove protectors with the `name` of a recovery key's that open nothing, as a run leaves them that was killed."""
-    if protectors.has_unreadable_policies(account):
-        return  # which may be what they are for
-    in_use = protectors.of_policies(account)
-    for descriptor in store.protectors(account, mount):
+    here = store.protectors(account, mount)
+    in_use = protectors.of_policies(account, here)
+    for descriptor in here:
         try:
             protector = meta.parse_protector(store.read(account, mount, store.PROTECTORS, descriptor), descriptor)
         except (OSError, UnsafeFileError, FormatError):

@@ -141,8 +141,8 @@ def _retire(account: Account, protector: meta.Protector, content: bytes) -> int:
     """
     name = protector.descriptor
     kept.set_aside(account, protector_copy(name), content)
-    left = protectors.of_policies(account).count(name)
-    if left or protectors.has_unreadable_policies(account):
+    left = protectors.of_policies(account, (name,)).count(name)
+    if left:
         owner = store.owner_of(store.ROOT, store.PROTECTORS, name, account)
         store.replace(store.ROOT, store.PROTECTORS, name, meta.as_custom(protector, FORMER + account.name), owner)
     else:

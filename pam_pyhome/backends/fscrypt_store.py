@@ -8,6 +8,7 @@ directories that lead to it, to root or to the user; and it is read with the use
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 
@@ -19,8 +20,6 @@ from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pam_pyhome.backends.base import Account
     from pam_pyhome.formats.mountinfo import Mount
 
@@ -28,7 +27,7 @@ ROOT = "/"
 METADATA = ".fscrypt"
 POLICIES, PROTECTORS = "policies", "protectors"
 FILE_SYSTEMS = ("ext4", "f2fs", "ubifs", "btrfs", "ceph", "lustre", "xfs")
-MOST_FILES = 4096
+MOST_POLICIES, MOST_PROTECTORS = 4096, 65536  # entries of a directory that are looked at
 BY_UUID = "/dev/disk/by-uuid"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -123,25 +122,24 @@ def _read(mount: str, kind: str, name: str, owners: tuple[int, ...]) -> bytes:
         os.close(directory)
 
 
-def policies(account: Account) -> Iterator[tuple[str, str]]:
-    """Mount point and identifier of each policy that the account may have made, on all file systems, without reading them."""
-    for mount in main_mounts():
-        mountpoint = os.fsdecode(mount.mountpoint)
-        try:
-            names = _list(account, mountpoint, POLICIES, IDENTIFIER_DIGITS)
-        except (OSError, UnsafeFileError):
-            continue
-        for name in names:
-            yield mountpoint, name
+def policies(account: Account, mountpoint: str) -> tuple[list[str], bool]:
+    """The policies on a file system that belong to the account or to root, without reading them; whether those are all.
+
+    A neighbour may have made more files there than anybody wants to wait for. OSError, UnsafeFileError.
+    """
+    return _list(account, mountpoint, POLICIES, IDENTIFIER_DIGITS, MOST_POLICIES)
 
 
 def protectors(account: Account, mountpoint: str) -> list[str]:
     """The protectors on a file system that belong to the account or to root, without reading them. OSError, UnsafeFileError."""
-    return _list(account, mountpoint, PROTECTORS, DESCRIPTOR_DIGITS)
+    names, complete = _list(account, mountpoint, PROTECTORS, DESCRIPTOR_DIGITS, MOST_PROTECTORS)
+    if not complete:
+        raise UnsafeFileError(f"{mountpoint}/{METADATA}/{PROTECTORS}", f"has more than {MOST_PROTECTORS} files")
+    return names
 
 
-def _list(account: Account, mountpoint: str, kind: str, digits: int) -> list[str]:
-    """The files with names of so many digits that belong to the account or to root; at most :data:`MOST_FILES`."""
+def _list(account: Account, mountpoint: str, kind: str, digits: int, most: int) -> tuple[list[str], bool]:
+    """Files with names of so many digits that belong to the account or to root; whether there are no more than `most` entries."""
     with rights_of(account.uid, account.gid):
         try:
             directory = open_metadata(mountpoint, kind, (0, account.uid))
@@ -150,8 +148,11 @@ def _list(account: Account, mountpoint: str, kind: str, digits: int) -> list[str
     if directory < 0:
         directory = open_metadata(mountpoint, kind, (0,))
     try:
-        names = [name for name in os.listdir(directory) if is_hex(name, digits)]
-        return sorted(name for name in names if _owner(directory, name) in (0, account.uid))[:MOST_FILES]
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in itertools.islice(entries, most)]
+            complete = next(entries, None) is None
+        names = [name for name in names if is_hex(name, digits)]
+        return sorted(name for name in names if _owner(directory, name) in (0, account.uid)), complete
     finally:
         os.close(directory)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.backends import approved, kept
-from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.base import LEAST_KEY
 from pam_pyhome.backends.fscrypt_derive import wrapping_key
 from pam_pyhome.backends.fscrypt_find import MISSING, Candidate, Home, find_home, protector_copy, put_policy, read_kept
@@ -19,7 +18,7 @@ from pam_pyhome.errors import (
 )
 from pam_pyhome.formats import fscrypt_key as key
 from pam_pyhome.formats import fscrypt_meta as meta
-from pam_pyhome.formats.opened import OpenedHome, Rewrite
+from pam_pyhome.formats.opened import PROTECTOR, OpenedHome, Rewrite
 from pam_pyhome.kernel.cipher import aes256_ctr
 from pam_pyhome.record import Record
 
@@ -27,7 +26,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
-MOST_KEYS = 64  # what `formats.opened` carries, and well below a user's quota in the kernel
 MOST_PASSPHRASES = 4  # protectors that a single answer is tried on
 
 
@@ -51,8 +49,11 @@ def unlock(
     attempt = try_all(account, home, password, exact=exact, proved=proved)
     change = None if proved else _prepare(account, home, attempt, rewrap)
     _mend_policy(account, home, attempt)
-    by_key = attempt.candidate.is_recovery and change is None
-    return OpenedHome(account.name, backend, tuple(_keys(account, home, attempt)), change, by_key, attempt.content)
+    is_key = attempt.candidate.is_recovery
+    keys = [(label(home.policy.identifier, home.mount), home_key(home, attempt)[1])]
+    if attempt.candidate.is_login:
+        keys.append((PROTECTOR + attempt.candidate.descriptor, attempt.secret))
+    return OpenedHome(account.name, backend, tuple(keys), change, is_key and change is None, b"" if is_key else attempt.content)
 
 
 def usable_home(account: Account) -> Home:
@@ -192,27 +193,6 @@ def policy_key(policy: meta.Policy, descriptor: str, protector_key: bytes) -> by
     except WrongPassphraseError:
         raise FormatError(meta.POLICY, "the wrapped key is damaged") from None
     key.check_name(meta.POLICY, key.policy_name(found), policy.identifier)
-    return found
-
-
-def _keys(account: Account, home: Home, attempt: Attempt) -> list[tuple[str, bytes]]:
-    """Label and key of the home's policy, then of all other policies of the protector; the key is empty if it is not to be had."""
-    found = [(label(home.policy.identifier, home.mount), home_key(home, attempt)[1])]
-    if not attempt.candidate.is_login:
-        return found
-    for mount, identifier in store.policies(account):
-        if (mount, identifier) == (home.mount, home.policy.identifier) or len(found) == MOST_KEYS:
-            continue
-        try:
-            policy = meta.parse_policy(store.read(account, mount, store.POLICIES, identifier), identifier)
-            if policy.slot(attempt.candidate.descriptor) is None:
-                continue
-            secret = policy_key(policy, attempt.candidate.descriptor, attempt.secret)
-        except FormatError:
-            secret = b""
-        except (OSError, UnsafeFileError):
-            continue
-        found.append((label(identifier, mount), secret))
     return found
 
 

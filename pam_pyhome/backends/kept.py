@@ -10,6 +10,7 @@ counts only where the file itself is damaged or missing. Beside the copy of NAME
 ``NAME.typed``        not a key: something worthless, wrapped with a password that was typed once, to know it again
 ``NAME.retired``      a protector that is out of the policy; what else it opens may be on a disk that is not here
 ``NAME.next``         what is just being made of the file
+``fscrypt-others``    not a key: the names of policies besides the home's that were opened
 ``digests``           the key files that were proved by somebody besides whoever typed a password: `approved.py`
 ====================  ================================================================================================
 """
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
-DIGESTS = "digests"
+DIGESTS, OTHERS = "digests", "fscrypt-others"
 _INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
 _LIMIT = 65536
 _MOST_PREVIOUS = 9
@@ -137,7 +138,7 @@ def _free_name(account: Account, name: str, content: bytes) -> str:
 
 def names(account: Account) -> list[str]:
     """What there is a copy of, or an older one."""
-    return [name for name in _all(account) if name != DIGESTS and not name.endswith(_INTERNAL)]
+    return [name for name in _all(account) if name not in (DIGESTS, OTHERS) and not name.endswith(_INTERNAL)]
 
 
 def base_of(name: str) -> str:

@@ -15,6 +15,7 @@ from pam_pyhome.errors import (
     WrongPassphraseError,
 )
 from pam_pyhome.formats.ecryptfs_layout import RC
+from pam_pyhome.formats.words import one_line as one_line  # noqa: PLC0414 - where the other verbs look for it
 
 _OS_ADVICE = {
     errno.ENOENT: "check the path",
@@ -59,8 +60,3 @@ def _defect(error: PyhomeError) -> str:
         case StorageError():
             return f"{error.reason}; try again"
     return f"{error}; try again"
-
-
-def one_line(text: str) -> str:
-    """`text` with everything escaped that is not printable, so that a strange path cannot make a second line."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -27,6 +27,7 @@ from pam_pyhome.errors import (
     UnfitHomeError,
     WrongPassphraseError,
 )
+from pam_pyhome.formats.words import quoted
 
 if TYPE_CHECKING:
     from pam_pyhome.admin.conversion_checks import Outlook
@@ -65,7 +66,7 @@ def outlook(found: Outlook, seconds: float) -> list[str]:
     what = f"with {found.backend}" if found.direction == facts.ENCRYPT else f"from {found.backend}"
     goes_on = ", going on from where an earlier run was stopped" if found.goes_on else ""
     room = f"a copy needs {size(found.needed)}, {size(found.free)} are free"
-    until = f"in {place_of(account)} until 'pyhome confirm {account.name}'"
+    until = f"in {place_of(account)} until 'pyhome confirm {quoted(account.name)}'"
     return [
         f"{account.name}: {found.direction} {account.home} {what}{goes_on}",
         f"  {found.survey.entries} files and directories, {size(found.survey.size)}; {room}",
@@ -87,11 +88,11 @@ def done(found: Outlook) -> str:
         return (
             f"{account.name}: {account.home} is encrypted with {found.backend}, opens at login, and is locked now; "
             f"the plain copy is kept in {place}: log in as {account.name}, "
-            f"then run 'pyhome confirm {account.name}', which removes it"
+            f"then run 'pyhome confirm {quoted(account.name)}', which removes it"
         )
     return (
         f"{account.name}: {account.home} is a plain directory; the encrypted copy is kept in {place} "
-        f"until 'pyhome confirm {account.name}', which removes it"
+        f"until 'pyhome confirm {quoted(account.name)}', which removes it"
     )
 
 
@@ -103,11 +104,12 @@ def reminder(record: Record, *, opened: bool) -> str:
     except ConversionError as error:
         return f"What 'pyhome {record.direction}' did to the home of {user} cannot be seen: {_unfit(error, user)}."
     if not swapped:
-        on, back = f"'pyhome {record.direction} --resume {user}'", f"'pyhome {_OTHER[record.direction]} {user}'"
+        on, back = f"'pyhome {record.direction} --resume {quoted(user)}'", f"'pyhome {_OTHER[record.direction]} {quoted(user)}'"
         return f"To {record.direction} the home of {user} was begun and not finished: {on} goes on, {back} takes it back."
     what = "plain" if record.direction == facts.ENCRYPT else "encrypted"
     first = "" if opened else f"log in as {user}, then "
-    return f"The {what} copy from before is still kept in {place_of(record.account)}: {first}'pyhome confirm {user}' removes it."
+    then = f"{first}'pyhome confirm {quoted(user)}' removes it"
+    return f"The {what} copy from before is still kept in {place_of(record.account)}: {then}."
 
 
 def taken_back(user: str, direction: str, stayed: tuple[str, ...]) -> str:
@@ -132,8 +134,8 @@ def interrupted(record: Record | None, user: str) -> str:
     except ConversionError as error:
         return f"{user}: interrupted; {_unfit(error, user)}"
     if swapped:
-        return f"{user}: interrupted when all was done but tidying up; see 'pyhome status {user}'"
-    return f"{user}: interrupted; the home is as it was, 'pyhome {record.direction} --resume {user}' goes on"
+        return f"{user}: interrupted when all was done but tidying up; see 'pyhome status {quoted(user)}'"
+    return f"{user}: interrupted; the home is as it was, 'pyhome {record.direction} --resume {quoted(user)}' goes on"
 
 
 def failed(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
@@ -151,7 +153,7 @@ def _remedy(obstacle: str) -> str:
 
 
 def _again(verb: str, user: str) -> str:
-    return f"when that is repaired, 'pyhome {verb} --resume {user}' goes on if it had begun"
+    return f"when that is repaired, 'pyhome {verb} --resume {quoted(user)}' goes on if it had begun"
 
 
 def _defect(error: PyhomeError, user: str, verb: str) -> str:  # noqa: C901 - one case for each kind of failure
@@ -169,7 +171,8 @@ def _defect(error: PyhomeError, user: str, verb: str) -> str:  # noqa: C901 - on
         case CopyDiffersError():
             return f"the copy is not the same in {error.count} respects: {'; '.join(error.differences)}; {_again(verb, user)}"
         case HomeChangesError():
-            return f"the home is changed while it is copied; stop what does that, then 'pyhome {verb} --resume {user}' goes on"
+            again = f"'pyhome {verb} --resume {quoted(user)}' goes on"
+            return f"the home is changed while it is copied; stop what does that, then {again}"
         case NotOpenedError():
             return "the encrypted home has not been opened yet; log in with the password, or run 'pyhome unlock', and confirm then"
         case WrongPassphraseError():
@@ -188,18 +191,18 @@ def _defect(error: PyhomeError, user: str, verb: str) -> str:  # noqa: C901 - on
 def _stale(verb: str, user: str) -> str:
     if verb != facts.ENCRYPT:
         return ""
-    return f", or if it was changed meanwhile, take back what was begun with 'pyhome decrypt {user}'"
+    return f", or if it was changed meanwhile, take back what was begun with 'pyhome decrypt {quoted(user)}'"
 
 
 def _unfit(error: ConversionError, user: str) -> str:
     if error.reason == facts.BEGUN:
-        on, back = f"'pyhome {error.detail} --resume {user}'", f"'pyhome {_OTHER[error.detail]} {user}'"
+        on, back = f"'pyhome {error.detail} --resume {quoted(user)}'", f"'pyhome {_OTHER[error.detail]} {quoted(user)}'"
         return f"'{error.detail}' {error.reason}; go on with {on}, or take it back with {back}"
     if error.reason == facts.UNCONFIRMED:
-        return f"after '{error.detail}', {error.reason}; remove it with 'pyhome confirm {user}'"
+        return f"after '{error.detail}', {error.reason}; remove it with 'pyhome confirm {quoted(user)}'"
     if error.reason in (facts.OTHER_HOME, facts.UNKNOWN_HOME):
         return (
             f"{error.reason} ({error.detail}); put that one back, or if the home is to stay as it is now, "
-            f"end this with 'rm {record_path(user)}'; the copy beside it is yours to look at and remove then"
+            f"end this with 'rm {quoted(record_path(user))}'; the copy beside it is yours to look at and remove then"
         )
     return f"{error.reason}{f' ({error.detail})' if error.detail else ''}; {_ADVICE[error.reason]}"

@@ -14,6 +14,7 @@ from pam_pyhome.admin.doctor.finding import Finding
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, reported
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.sshd import doctor as ssh
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def examine(user: str | None) -> Iterator[Finding]:
     """All checks, in the order of a login. Nothing is changed."""
     account = look_up(user) if user is not None else None
     if user is not None and account is None:
-        yield Finding(finding.FAIL, "keys.user", user, "is no user of this machine", f"getent passwd {user}")
+        yield Finding(finding.FAIL, "keys.user", user, "is no user of this machine", f"getent passwd {quoted(user)}")
     yield from kernel.check("" if account is None else home.kind(account))
     yield from install.check()
     person = None if account is None else Person("", name=account.name, uid=account.uid, local=_is_local(account.name))

@@ -18,6 +18,7 @@ from pam_pyhome.errors import NoAnswerError, NoHomeError, NoUserError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.facts import OLDER
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def status(user: str | None, *, as_json: bool) -> None:
             _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
         _print(homes_text.older_password(facts) for facts in found if any(slot.kind == OLDER for slot in facts.slots))
         _print(map(_reminder, conversions))
-        _print(f"The home of {name} is being removed: 'pyhome remove {name}' finishes that." for name in removals)
+        _print(f"The home of {name} is being removed: 'pyhome remove {quoted(name)}' finishes that." for name in removals)
 
 
 def _reminder(record: Record) -> str:

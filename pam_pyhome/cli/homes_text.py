@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
 from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.leases import CONVERSION
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def headline(facts: HomeFacts) -> str:
 
 def other_copy(facts: HomeFacts) -> str:
     """A reminder, for those who cannot remove it themselves."""
-    return f"Another copy of the home of {facts.user} is still kept; root removes it with 'pyhome confirm {facts.user}'."
+    return f"Another copy of the home of {facts.user} is still kept; root removes it with 'pyhome confirm {quoted(facts.user)}'."
 
 
 def older_password(facts: HomeFacts) -> str:
@@ -69,14 +70,15 @@ def next_step(facts: HomeFacts) -> str:
     """What can be done about it, in a line."""
     user = facts.user
     if facts.state == OPEN and facts.sessions and facts.locks_at_logout:
-        return f"it is locked after the last session; 'pyhome lock {user}' locks it before"
+        return f"it is locked after the last session; 'pyhome lock {quoted(user)}' locks it before"
     if facts.state == OPEN:
-        return f"'pyhome lock {user}' locks it"
+        return f"'pyhome lock {quoted(user)}' locks it"
     if facts.state == PARTLY:
-        return f"end the processes that use it, then 'pyhome lock {user}'; 'pyhome unlock {user}' opens it again"
+        return f"end the processes that use it, then 'pyhome lock {quoted(user)}'; 'pyhome unlock {quoted(user)}' opens it again"
     if facts.state == LOCKED and not facts.trouble:
-        return f"it opens at the next login with the password; 'pyhome unlock {user}' opens it now"
-    return f"'pyhome recovery backups {user}' lists what can be restored, and the recovery key opens it; '{_JOURNAL}' has more"
+        return f"it opens at the next login with the password; 'pyhome unlock {quoted(user)}' opens it now"
+    backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
+    return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 
 
 def inspection(facts: HomeFacts) -> list[str]:
@@ -185,7 +187,7 @@ def failed(failure: Failure, user: str) -> str:
         "RecoveryKeyError": f"this is no recovery key: {reason}; compare it with the paper, group by group",
         "OtherKeyError": f"this recovery key does not open the home{_of(user)}; look for a later one, or make one with "
         "'pyhome recovery new'",
-        "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {user}' lists what there is",
+        "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {quoted(user)}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",

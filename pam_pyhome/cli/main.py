@@ -38,6 +38,7 @@ VERBS = {
     "recovery": "recovery.recovery",
     "recover": "recover.recover",
     "update": "update.update",
+    "trust": "trust.trust",
     "setup": "setup.setup",
     "rollback": "setup.rollback",
     "doctor": "doctor.doctor",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import salvage_facts, salvage_find
@@ -20,6 +19,7 @@ from pam_pyhome.errors import (
     UnsafeFileError,
     WrongPassphraseError,
 )
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
@@ -29,16 +29,21 @@ if TYPE_CHECKING:
     from pam_pyhome.errors import PyhomeError
     from pam_pyhome.formats.state import OpenRecord
 
+_HARMLESS = "ro,nosuid,nodev,noexec"
+_DISK = "/root/disk"
+_MAKE = f"install -d -m 700 {_DISK}"  # what a key opens on the disk, it opens for whoever gets there
 _ADVICE = {
     salvage_facts.NOT_EMPTY: "name an empty directory with --at",
     salvage_facts.NOT_ROOTS: "name one with --at that belongs to root and that nobody else can write",
     salvage_facts.IN_USE: "close it with 'pyhome recover --close', or name another directory with --at",
     salvage_facts.OPEN_ELSEWHERE: "look there, or close it there first",
     salvage_facts.NOT_OPEN: "'pyhome recover' alone shows what is open, and where",
+    salvage_facts.NOT_ALONE: "unmount it and mount it below a directory that only root may enter, made with "
+    f"'{_MAKE}', by 'mount -o {_HARMLESS} DEVICE {_DISK}'",
+    salvage_facts.OTHERS_INSIDE: "end that first",
     salvage_facts.COVERED: "unmount that and close the home again",
 }
 _OTHER_DISKS = "mount the other disks of that machine as well, or name a backup of its key files with --metadata"
-_HARMLESS = "ro,nosuid,nodev,noexec"
 
 
 def rows(homes: Sequence[Home]) -> list[list[str]]:
@@ -55,16 +60,13 @@ def notes(found: Search) -> list[str]:
     """What to do next."""
     home = next((home for home in found.homes if home.opens), found.homes[0])
     lines = [] if found.complete else ["The search was given up, there may be more: name a directory nearer to the homes."]
-    return [*lines, f"'pyhome recover {shlex.quote(home.path)}' opens the one of {home.user}."]
+    return [*lines, f"'pyhome recover {quoted(home.path)}' opens the one of {home.user}."]
 
 
 def opened(home: Home, place: str, *, writable: bool) -> list[str]:
     """Where the files are, and how that ends."""
     way = "to be read and changed" if writable else "read-only"
-    lines = [f"The home of {home.user} is open at {place}, {way}. 'pyhome recover --close {shlex.quote(place)}' closes it."]
-    if home.backend == salvage_find.FSCRYPT:
-        lines.append(f"Until then its files can be read at {home.path} as well, by whomever their permissions allow it.")
-    return lines
+    return [f"The home of {home.user} is open at {place}, {way}. 'pyhome recover --close {quoted(place)}' closes it."]
 
 
 def open_rows(records: Sequence[OpenRecord]) -> list[list[str]]:
@@ -77,9 +79,10 @@ def failed(error: PyhomeError | OSError, path: str, home: Home | None) -> str:
     """What happened, to which thing, and one way forward. `home`: the one that was to be opened, if it was found."""
     match error:
         case NothingFoundError(reason=salvage_find.IS_DEVICE):
-            return f"{error}; mount it with 'mount -o {_HARMLESS} {shlex.quote(path)} /mnt' and name /mnt"
+            return f"{error}; mount it with '{_MAKE} && mount -o {_HARMLESS} {quoted(path)} {_DISK}' and name {_DISK}"
         case NothingFoundError(reason=salvage_find.NO_DIRECTORY):
-            return f"{error}; if it is an image of a disk, 'mount -o loop,{_HARMLESS} {shlex.quote(path)} /mnt' and name /mnt"
+            mount = f"{_MAKE} && mount -o loop,{_HARMLESS} {quoted(path)} {_DISK}"
+            return f"{error}; if it is an image of a disk, '{mount}' and name {_DISK}"
         case NothingFoundError():
             return f"{error}; mount the disk that the homes are on, and name where it is mounted, or a home"
         case PlaceError():

@@ -18,6 +18,7 @@ from pam_pyhome.cli.recovery_show import Keeper, show_key
 from pam_pyhome.errors import NoAnswerError, PyhomeError, QrCodeError, RecoveryFileError, RestoreError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def new(user: str | None, password_file: str | None, recovery_file: str | None, 
             changed, facts = homes.perform(facts.user, Request(broker.NEW_KEY), talk)
         except homes.FailedError:
             if keeper.shown:
-                click.echo(f"The recovery key above may be void; 'pyhome recovery test {facts.user}' tells.", err=True)
+                click.echo(f"The recovery key above may be void; 'pyhome recovery test {quoted(facts.user)}' tells.", err=True)
             raise
         more = _ECRYPTFS if facts.backend == "ecryptfs" else ""
         said = f"The home of {facts.user} opens with this recovery key, and with no older one{more}."

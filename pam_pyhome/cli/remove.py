@@ -25,6 +25,7 @@ from pam_pyhome.errors import (
     RemoveError,
     StorageError,
 )
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.failures import failure_of
 from pam_pyhome.sshd import layout
 
@@ -105,7 +106,7 @@ def _warn_of_keys(record: Record) -> None:
 def _done(record: Record) -> str:
     account = record.account
     gone = look_up(account.name) is None
-    rest = "; the account is gone" if gone else f"; the account has no home now, 'pyhome create {account.name}' makes one"
+    rest = "; the account is gone" if gone else f"; the account has no home now, 'pyhome create {quoted(account.name)}' makes one"
     return f"{account.name}: {account.home} and all that opened it are removed{rest}"
 
 

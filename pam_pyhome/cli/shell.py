@@ -14,6 +14,7 @@ from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.errors import LoginShellError
 from pam_pyhome.formats.shells import PATH
+from pam_pyhome.formats.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def enable(user: str, *, yes: bool, as_json: bool) -> None:
         found = login_shell.show(user)
     _print(found, changed=changed, as_json=as_json)
     if changed and not as_json:
-        click.echo(f"'pyhome shell disable {one_line(user)}' takes it back")
+        click.echo(f"'pyhome shell disable {quoted(user)}' takes it back")
 
 
 @shell.command(help="Give USER the real shell back.")

@@ -19,6 +19,7 @@ _VERSION = 2
 _WITHOUT_USED = 1
 _KEYS_MAX = 64
 _BY_KEY = 2
+PROTECTOR = "protector "  # and its descriptor: the signature of the key of an fscrypt home's login protector
 
 
 class Rewrite(Record):

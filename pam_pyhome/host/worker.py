@@ -7,6 +7,7 @@ no longer than a minute, because a session that follows then finds Python runnin
 from __future__ import annotations
 
 import os
+import sys
 import syslog
 
 from pam_pyhome.backends.base import Account
@@ -66,6 +67,9 @@ def _wait_for_session() -> None:
     """Run one more phase if the shim asks for it. Usually it soon closes its end: there was nothing to open."""
     alarm(WAITING_SECONDS)
     from pam_pyhome.policy import sessions  # noqa: F401, PLC0415 - the PAM process has its own work to do meanwhile
+
+    if "pam_pyhome.backends.fscrypt_unlock" in sys.modules:
+        from pam_pyhome.backends import fscrypt_keys, fscrypt_others  # noqa: F401, PLC0415 - as above
 
     beginning = os.read(SOCKET, wire.HEADER_SIZE)
     if beginning:

@@ -117,14 +117,24 @@ def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome,
     earlier = state.read_record()
     try:
         planned = lambda record: _record(pamh, state, _beside(record, earlier))  # noqa: E731 - one line says it
-        record = backend.attach(pamh.account, opened, pamh.log_warning, planned)
+        record = backend.attach(pamh.account, opened, planned)
         keys = _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ()
-        state.write_record(_beside(record, earlier).but(keys=keys))
+        record = _beside(record, earlier).but(keys=keys)
+        state.write_record(record)
     except (PyhomeError, OSError):
         _take_back(pamh, backend, state)
         raise
     pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
     _settle_files(pamh, backend, opened)
+    _open_others(pamh, backend, state, opened, record)
+
+
+def _open_others(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, record: OpenRecord) -> None:
+    """Open what else the password opens. The home is open, whatever comes of this."""
+    try:
+        backend.attach_others(pamh.account, opened, record, state.write_record, pamh.log_warning)
+    except (PyhomeError, OSError) as error:
+        pamh.log_warning(f"directories besides the home stay locked: {error}")
 
 
 def _take_back(pamh: Handle, backend: Backend, state: UserState) -> None:

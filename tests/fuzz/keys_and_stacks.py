@@ -42,8 +42,8 @@ def merged(data: bytes) -> None:
     sources = (layout.Source("/home/ada/.ssh/authorized_keys", own),)
     keys = layout.Keys(held, sources, complete=how[:1] == b"\1")
     content, _ = layout.merge("/etc/ssh/authorized_keys.d/ada", keys)
-    foreign, _ = layout.split(held)
-    kept, users = layout.split(content)
+    foreign, *_ = layout.split(held)
+    kept, _, users = layout.split(content)
     assert kept in {foreign, foreign + b"\n"}
     again, _ = layout.merge("/etc/ssh/authorized_keys.d/ada", layout.Keys(content, sources, keys.complete))
     assert again == content

@@ -28,7 +28,7 @@ class SalvageMachine(CreateMachine):
         self.log_in(PASSWORD, "sh=ada:echo dear > /home/ada/letter; mkdir /home/ada/deep; cp /bin/true /home/ada/deep")
         self.add_fscrypt_home("bob", BOBS, PASSWORD)
         self.run(["umount", "/home"])
-        self.path("/mnt").mkdir(exist_ok=True)
+        self.run(["install", "-d", "-m", "700", "/mnt"])
         mount_image(self, image, OLD)
         for directory in (f"{OLD}/home", f"{OLD}/var/lib", "/srv"):
             self.path(directory).mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.create import killed
 from tests.create.machine import PASSWORD
+from tests.pam.harness import eventually
 from tests.salvage.machine import ADA, BOB, OLD, SalvageMachine
 
 if TYPE_CHECKING:
@@ -105,12 +106,44 @@ def test_only_root_gets_to_where_homes_are_opened(machine: SalvageMachine) -> No
     machine.close(place)
 
 
+@pytest.mark.guarantee(17)
+@pytest.mark.parametrize("way", ["chmod 711 /mnt", "mkdir /public; mount --bind /mnt/old/home /public"])
+def test_a_disk_that_others_get_to(machine: SalvageMachine, way: str) -> None:
+    """There, a local user with the uid of the owner would read and write the files while root has them open."""
+    machine.run(["sh", "-c", way])
+    line = machine.refuses_to("--password-file", "-", ADA, said=PASSWORD, status=91)
+    assert "is on a disk that others than root get to" in line
+    assert "below a directory that only root may enter, made with 'install -d -m 700 /root/disk'" in line
+    assert not machine.is_unlocked(ADA)
+    machine.run(["sh", "-c", "chmod 700 /mnt; ! mountpoint -q /public || umount /public; rm -rf /public"])
+
+
+@pytest.mark.guarantee(17)
+@pytest.mark.parametrize("how", ["name space", "inside"])
+def test_a_disk_that_others_are_in(machine: SalvageMachine, how: str) -> None:
+    """A copy of the mounts from before, or a working directory, which no mode of the directory takes away."""
+    uid = machine.run(["stat", "-c", "%u", ADA]).strip()
+    inside = f"exec setpriv --reuid={uid} --regid={uid} --clear-groups sleep 60"
+    script = f"cd {OLD}/home; {inside}" if how == "inside" else f"mount --bind {OLD}/home /srv; {inside}"
+    command = ["sh", "-c", f"chmod 755 /mnt; {script}"]
+    apart = [] if how == "inside" else ["unshare", "--mount", "--propagation", "private"]
+    with machine.background([*apart, *command]) as process:
+        assert eventually(lambda: "sleep" in machine.run(["sh", "-c", "cat /proc/[0-9]*/comm"], status=None))
+        machine.run(["chmod", "700", "/mnt"])
+        line = machine.refuses_to("--password-file", "-", ADA, said=PASSWORD, status=91)
+        assert ("others than root get to" if how == "name space" else "in use by others than root") in line
+        assert process.poll() is None
+    with_key = machine.opens(ADA, PASSWORD)
+    for what in ("cat {}/letter", "sh -c 'echo changed > {}/letter'"):
+        denied = machine.try_to(f"setpriv --reuid={uid} --regid={uid} --clear-groups {what.format(ADA)}")
+        assert denied.returncode != 0
+    machine.close(with_key)
+
+
 def test_at_a_directory_of_choice(machine: SalvageMachine) -> None:
     with fresh(machine) as at:
         said = machine.recover("--password-file", "-", "--at", at, f"{OLD}/home/bob", said=PASSWORD)
-        first, second = said.splitlines()
-        assert first == f"The home of bob is open at {at}, read-only. 'pyhome recover --close {at}' closes it."
-        assert second == f"Until then its files can be read at {BOB} as well, by whomever their permissions allow it."
+        assert said == f"The home of bob is open at {at}, read-only. 'pyhome recover --close {at}' closes it.\n"
         shown = machine.recover()
         assert shown.splitlines()[1].split() == ["bob", "fscrypt", at, BOB]
         assert machine.parsed()["open"] == [{"user": "bob", "path": BOB, "directory": at}]

@@ -14,6 +14,7 @@ from tests.salvage.machine import ADA, BOB, OLD, SalvageMachine
 pytestmark = pytest.mark.root
 
 HARMLESS = "ro,nosuid,nodev,noexec"
+MAKE = "install -d -m 700 /root/disk"
 DOCS = (Path(__file__).parents[2] / "docs/json.md").read_text(encoding="utf-8").partition("### Homes of other installations")[2]
 
 
@@ -74,8 +75,8 @@ def test_the_command_line(machine: SalvageMachine) -> None:
         (("--close", "--writable", ADA), 2, "--close wants a PATH"),
         (("/root/empty",), 90, "/root/empty: there is no encrypted home in it; mount the disk that the homes are on, and name "),
         (("/none",), 90, "/none: there is no such directory; mount the disk"),
-        (("/root/image",), 90, f"is not a directory; if it is an image of a disk, 'mount -o loop,{HARMLESS} /root/image "),
-        (("/dev/loop0",), 90, f"/dev/loop0: is a device; mount it with 'mount -o {HARMLESS} /dev/loop0 /mnt' and name /mnt"),
+        (("/root/image",), 90, f"is not a directory; if it is an image of a disk, '{MAKE} && mount -o loop,{HARMLESS} "),
+        (("/dev/loop0",), 90, f"/dev/loop0: is a device; mount it with '{MAKE} && mount -o {HARMLESS} /dev/loop0 "),
     ):
         assert line in machine.refuses_to(*arguments, status=status)
 

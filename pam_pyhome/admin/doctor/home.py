@@ -17,6 +17,7 @@ from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import shells
 from pam_pyhome.formats.facts import LOCKED, OLDER, OPEN, PARTLY
 from pam_pyhome.formats.state import parse_open
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.process import rights_of
 from pam_pyhome.policy import leases
@@ -53,7 +54,7 @@ def check_keys(account: Account) -> Iterator[Finding]:
     try:
         backend = registry.find(account)
     except (OSError, PyhomeError) as error:
-        yield Finding(FAIL, "keys.home", account.name, str(error), f"ls -la {account.home}")
+        yield Finding(FAIL, "keys.home", account.name, str(error), f"ls -la {quoted(account.home)}")
         return
     if backend is None:
         yield _about_no_home(account)
@@ -79,7 +80,7 @@ def _about_slots(account: Account, backend: Backend) -> Iterator[Finding]:
         if not slot.trouble:
             yield Finding(OK, "keys.slot", slot.name, f"is there and reads well: {slot.kind}")
         elif slot.usable:
-            yield Finding(WARN, "keys.slot", slot.name, slot.trouble, f"pyhome unlock {account.name}")
+            yield Finding(WARN, "keys.slot", slot.name, slot.trouble, f"pyhome unlock {quoted(account.name)}")
         else:
             yield Finding(FAIL, "keys.slot", slot.name, slot.trouble, "restore it from a backup")
 
@@ -89,13 +90,14 @@ def _about_older(account: Account, backend: Backend) -> Iterator[Finding]:
     for slot in backend.describe(account).slots:
         if slot.kind == OLDER:
             text = f"opens with an older password; it {slot.trouble}"
-            yield Finding(WARN, "keys.older", slot.name, text, f"pyhome unlock {account.name}")
+            yield Finding(WARN, "keys.older", slot.name, text, f"pyhome unlock {quoted(account.name)}")
 
 
 def _about_no_home(account: Account) -> Finding:
     if not store.has_lower(account):
         return Finding(SKIP, "keys.home", account.name, "has no encrypted home")
-    mend = f"pyhome ecryptfs wrap {store.shared_path(account, store.CONFIG)}/{layout.WRAPPED}"
+    path = f"{store.shared_path(account, store.CONFIG)}/{layout.WRAPPED}"
+    mend = f"runuser -u {quoted(account.name)} -- pyhome ecryptfs wrap {quoted(path)}"
     return Finding(FAIL, "keys.home", account.name, "has the ciphertext of a home, but no key file", mend)
 
 
@@ -104,7 +106,8 @@ def _about_files(account: Account) -> Iterator[Finding]:
         kept = store.read_kept(account, name) is not None
         level = WARN if kept or name == layout.MOUNTPOINT else FAIL
         rest = "; the copy in /var/lib/pyhome mends it at the next login" if kept else ""
-        mend = f"cp /var/lib/pyhome/{account.uid}.{account.name}/{name} {store.shared_path(account, store.CONFIG)}/" if kept else ""
+        # Root puts nothing into a user's directory by name: there, a name may lead anywhere.
+        mend = f"pyhome recovery restore {quoted(account.name)} {quoted(name)}" if kept else ""
         try:
             content = store.read(account, name)
             PARSERS[name](content)
@@ -114,7 +117,7 @@ def _about_files(account: Account) -> Iterator[Finding]:
             yield Finding(level, "keys.file", name, f"is damaged: {error.reason}{rest}", mend or "restore it from a backup")
         except (UnsafeFileError, OSError) as error:
             reason = error.reason if isinstance(error, UnsafeFileError) else error.strerror
-            yield Finding(level, "keys.file", name, f"does not count: it {reason}{rest}", f"chown {account.name}: {name}")
+            yield Finding(level, "keys.file", name, f"does not count: it {reason}{rest}", mend or "restore it from a backup")
         else:
             yield Finding(OK, "keys.file", name, "is there and reads well")
     yield from _about_secrecy(account)
@@ -123,7 +126,7 @@ def _about_files(account: Account) -> Iterator[Finding]:
 def _anew(account: Account, name: str) -> str:
     """Where there is no copy: what makes the file again, or has it."""
     if name == layout.WRAPPED:
-        return f"pyhome passwd --home-only {account.name}, with the recovery key"
+        return f"pyhome passwd --home-only {quoted(account.name)}  # with the recovery key"
     return "restore it from a backup"
 
 
@@ -138,7 +141,8 @@ def _about_secrecy(account: Account) -> Iterator[Finding]:
             return
     if mode & 0o044 and not shut:
         path = f"{directory}/{layout.WRAPPED}"
-        yield Finding(WARN, "keys.secrecy", path, f"can be read by others (mode {mode & 0o7777:04o})", f"chmod 0600 {path}")
+        mend = f"runuser -u {quoted(account.name)} -- chmod 0600 {quoted(path)}"  # with no more rights than the user has
+        yield Finding(WARN, "keys.secrecy", path, f"can be read by others (mode {mode & 0o7777:04o})", mend)
 
 
 def _about_wishes(account: Account, backend: Backend) -> Iterator[Finding]:
@@ -148,7 +152,7 @@ def _about_wishes(account: Account, backend: Backend) -> Iterator[Finding]:
         (wishes.lock_at_logout, "--lock-at-logout", "closed at logout"),
     ):
         if not wanted:
-            mend = f"pyhome update {option} {account.name}"
+            mend = f"pyhome update {option} {quoted(account.name)}"
             yield Finding(WARN, "keys.wishes", account.name, f"does not want the home {what}", mend)
 
 
@@ -161,15 +165,23 @@ def _about_storage(account: Account) -> Iterator[Finding]:
     try:
         status = os.stat(place)
     except OSError as error:
-        mend = f"install -d -o {account.name} -m 0500 {place}"
+        mend = _about_place(account, place, f"install -d -o {quoted(account.name)} -m 0500")
         yield Finding(FAIL, "keys.mountpoint", place, f"cannot be mounted on: {error.strerror}", mend)
         return
     if status.st_uid != account.uid:
         text = f"belongs to uid {status.st_uid}, so nothing is mounted on it"
-        yield Finding(FAIL, "keys.mountpoint", place, text, f"chown {account.name}: {place}")
+        mend = _about_place(account, place, f"chown --no-dereference {quoted(account.name)}:")
+        yield Finding(FAIL, "keys.mountpoint", place, text, mend)
     room = os.statvfs(os.path.dirname(store.SHARED))
     if room.f_bavail * room.f_frsize < _ROOM:
         yield Finding(WARN, "keys.room", "/home", "has no room left, so no password can be changed", "df -h /home")
+
+
+def _about_place(account: Account, place: str, command: str) -> str:
+    """What mends a mount point: `command`, if it is the home. The user may have named any other, which is not ours to change."""
+    if place == account.home.rstrip("/"):
+        return f"{command} {quoted(place)}"
+    return f"pyhome recovery backups {quoted(account.name)}"
 
 
 # The login shell
@@ -206,7 +218,7 @@ def _listed() -> set[str]:
 
 
 def _about_real(name: str) -> Finding:
-    mend = f"chsh -s /bin/bash {name} && pyhome shell enable {name}"
+    mend = f"chsh -s /bin/bash {quoted(name)} && pyhome shell enable {quoted(name)}"
     try:
         real = login_shell.show(name).real_shell
     except (OSError, PyhomeError) as error:
@@ -257,7 +269,7 @@ def _about_state(uid: int) -> Iterator[Finding]:
         yield Finding(WARN, "leases.record", record.user, text, f"rm {leases.RUN}/{uid}/{leases.OPEN}")
     elif state == PARTLY:
         text = "has a home that is only partly locked: files that are in use stay readable"
-        yield Finding(WARN, "leases.partly", record.user, text, f"pyhome inspect {record.user}")
+        yield Finding(WARN, "leases.partly", record.user, text, f"pyhome inspect {quoted(record.user)}")
     elif on_hold and not alive:
         yield Finding(OK, "leases", record.user, "has an open home, opened by hand, until 'pyhome lock'")
     elif not alive:
@@ -302,7 +314,7 @@ def check_lingering(account: Account | None) -> Iterator[Finding]:
     found = [name for name in names if (account is None or name == account.name) and _is_encrypted(name)]
     for name in found:
         text = "lingers: services of the user run without a session, which find a locked home, or keep an open one busy"
-        yield Finding(WARN, "lingering", name, text, f"loginctl disable-linger {name}")
+        yield Finding(WARN, "lingering", name, text, f"loginctl disable-linger {quoted(name)}")
     if not found:
         yield Finding(OK, "lingering", account.name if account else LINGER, "nobody with an encrypted home lingers")
 

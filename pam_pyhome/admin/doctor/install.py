@@ -11,6 +11,7 @@ from pam_pyhome import __version__
 from pam_pyhome.admin import pam_files
 from pam_pyhome.admin.doctor.finding import FAIL, OK, WARN, Finding
 from pam_pyhome.formats.settings import Settings, config_tokens, parse_tokens
+from pam_pyhome.formats.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,10 +71,11 @@ def _about_module() -> Iterator[Finding]:
         yield Finding(FAIL, "module.shim", "pam_pyhome.so", "is not where PAM modules are", _REINSTALL)
     elif len(found) > 1:
         text = f"is installed more than once: {', '.join(found)}"
-        yield Finding(WARN, "module.shim", "pam_pyhome.so", text, f"rm {found[-1]}")
+        yield Finding(WARN, "module.shim", "pam_pyhome.so", text, f"rm {quoted(found[-1])}")
     for path in found:
         reason = _why_not_roots(path)
-        yield Finding(FAIL if reason else OK, "module.shim", path, reason or "is there", f"chown root: {path}" if reason else "")
+        mend = f"chown root: {quoted(path)}" if reason else ""
+        yield Finding(FAIL if reason else OK, "module.shim", path, reason or "is there", mend)
 
 
 def _why_not_roots(path: str) -> str:
@@ -97,7 +99,7 @@ def _about_programs() -> Iterator[Finding]:
             continue
         reason = _why_not_roots(path)
         if reason:
-            yield Finding(FAIL, "module.programs", path, reason, f"chown root: {path} && chmod 0755 {path}")
+            yield Finding(FAIL, "module.programs", path, reason, f"chown root: {quoted(path)} && chmod 0755 {quoted(path)}")
 
 
 def _about_python() -> Finding:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.formats.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ def _about_ecryptfs() -> Finding:
         return Finding(OK, name, subject, "has eCryptfs")
     blocked = _blocked("ecryptfs")
     if blocked is not None:
-        return Finding(FAIL, name, subject, f"may not load eCryptfs: {blocked}", f"editor {blocked.rpartition(':')[0]}")
+        return Finding(FAIL, name, subject, f"may not load eCryptfs: {blocked}", f"editor {quoted(blocked.rpartition(':')[0])}")
     if _is_module("ecryptfs"):
         return Finding(OK, name, subject, "has eCryptfs as a module that is loaded when it is needed")
     text = "has no eCryptfs, so no eCryptfs home can be mounted"

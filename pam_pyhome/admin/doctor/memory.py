@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pam_pyhome.admin.doctor.finding import OK, SKIP, WARN, Finding
 from pam_pyhome.admin.doctor.kernel import read_lines
 from pam_pyhome.formats.escape import undo_octal
+from pam_pyhome.formats.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ def check() -> Iterator[Finding]:
     plain = [path for path in _swaps() if not _is_encrypted(path)]
     for path in plain:
         text = "is swap space without encryption: what open homes show may be found there"
-        yield Finding(WARN, "swap", path, text, f"swapoff {path}")
+        yield Finding(WARN, "swap", path, text, f"swapoff {quoted(path)}")
     if not plain:
         yield Finding(OK, "swap", "swap", "none, or encrypted" if _swaps() else "none")
     yield _about_hibernation(plain)

@@ -42,6 +42,7 @@ bindkey '^X' finished
 CASES = [
     (["pyhome", "s"], {"sessions", "setup", "shell", "sshd", "status"}),
     (["pyhome", "un"], {"unlock"}),
+    (["pyhome", "t"], {"trust"}),
     (["pyhome", "update", "--no"], {"--no-open-at-login", "--no-lock-at-logout"}),
     (["pyhome", "update", "--passphrase", ""], {"login", "own"}),
     (["pyhome", "remove", "--k"], {"--keep-account"}),
