@@ -185,6 +185,12 @@ class NotAllowedError(_OfUser, PyhomeError):
     sentence = "the home of {user} is not yours"
 
 
+class SharedUidError(_AboutUser, PyhomeError):
+    """A `user` whose files and sessions are also those of others with the same uid, whom the `reason` names."""
+
+    exit_code = 48
+
+
 class DaemonError(PyhomeError):
     """pyhomed cannot be asked, or did not answer as it should: the `reason`."""
 

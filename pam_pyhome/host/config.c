@@ -124,18 +124,33 @@ bool service_listed(const char *list, const char *service)
 	return false;
 }
 
+/* The decimal number that `word` is as a whole, or `otherwise`; policy/users.py has the same rule. */
+static uid_t uid_parse(const char *word, uid_t otherwise)
+{
+	unsigned long long value = 0;
+	size_t size = strspn(word, "0123456789");
+	if (size == 0 || size > 10 || word[size] != '\0')
+		return otherwise;
+	for (size_t i = 0; i < size; i++)
+		value = value * 10 + (unsigned long long)(word[i] - '0');
+	return value < (uid_t)-1 ? (uid_t)value : otherwise;
+}
+
 /* Ordinary users begin here. As the shadow tools read it: the last line counts. */
 uid_t uid_min(void)
 {
+	static const char spaces[] = " \t\n\v\f\r";
 	uid_t found = 1000;
-	char line[256];
+	char *line = NULL, *rest;
+	size_t room = 0;
 	FILE *file = fopen("/etc/login.defs", "re");
-	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-		const char *word = line + strspn(line, " \t");
-		unsigned int value;
-		if (strncmp(word, "UID_MIN", 7) == 0 && sscanf(word, "UID_MIN %u", &value) == 1)
-			found = value;
+	while (file != NULL && getline(&line, &room, file) >= 0) {
+		const char *name = strtok_r(line, spaces, &rest);
+		const char *word = name != NULL ? strtok_r(NULL, spaces, &rest) : NULL;
+		if (word != NULL && strcmp(name, "UID_MIN") == 0)
+			found = uid_parse(word, found);
 	}
+	free(line);
 	if (file != NULL)
 		fclose(file);
 	return found;

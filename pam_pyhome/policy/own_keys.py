@@ -7,7 +7,8 @@ wrong, or how long it takes, must not keep the home open.
 from __future__ import annotations
 
 import os
-import syslog
+
+from pam_pyhome.kernel.log import WARNING, log
 
 DROP_IN = "/etc/ssh/sshd_config.d/0-pyhome.conf"
 PROGRAM = "/usr/lib/pyhome/pyhome-sync"
@@ -24,7 +25,7 @@ def carry_out(name: str) -> None:
     try:
         status = child.run(PROGRAM, name, seconds=SECONDS)
     except OSError as error:
-        syslog.syslog(syslog.LOG_WARNING, f"{PROGRAM}: {error.strerror}")
+        log(WARNING, f"{PROGRAM}: {error.strerror}")
         return
     if status is None:
-        syslog.syslog(syslog.LOG_WARNING, f"{PROGRAM} was ended after {SECONDS:.0f} seconds; the home is locked without it")
+        log(WARNING, f"{PROGRAM} was ended after {SECONDS:.0f} seconds; the home is locked without it")
