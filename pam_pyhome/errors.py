@@ -90,6 +90,12 @@ class WrongPassphraseError(PyhomeError):
         super().__init__(reason)
 
 
+class UnprovedError(_AboutThing, PyhomeError):
+    """Nobody but whoever can write it speaks for the key file `what`: the `reason`."""
+
+    exit_code = 48
+
+
 class WireError(PyhomeError):
     """The other end of the shim's socket broke the protocol or went away."""
 
@@ -178,17 +184,17 @@ class NoUserError(_OfUser, PyhomeError):
     sentence = "there is no user {user}"
 
 
+class SharedUidError(_AboutUser, PyhomeError):
+    """A `user` whose uid others have, too: the `reason` names them."""
+
+    exit_code = 49
+
+
 class NotAllowedError(_OfUser, PyhomeError):
     """What was asked for is about somebody else, and only root may do that."""
 
     exit_code = 42
     sentence = "the home of {user} is not yours"
-
-
-class SharedUidError(_AboutUser, PyhomeError):
-    """A `user` whose files and sessions are also those of others with the same uid, whom the `reason` names."""
-
-    exit_code = 48
 
 
 class DaemonError(PyhomeError):
@@ -289,10 +295,7 @@ class CopyDiffersError(PyhomeError):
 
 
 class ConversionError(_AboutUser, PyhomeError):
-    """What was asked for does not fit what was begun, or what was not: whose home, and the `reason`.
-
-    The reason is a constant of `admin.conversion_facts`; `detail` may be empty.
-    """
+    """What was asked for does not fit what was begun: whose home, and the `reason`, a constant of `admin.conversion_facts`."""
 
     exit_code = 74
 

@@ -15,7 +15,7 @@ from pam_pyhome.backends.ecryptfs import PARSERS
 from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import shells
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.formats.facts import LOCKED, OLDER, OPEN, PARTLY
 from pam_pyhome.formats.state import parse_open
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.process import rights_of
@@ -63,6 +63,7 @@ def check_keys(account: Account) -> Iterator[Finding]:
     yield from _about_wishes(account, backend)
     if backend.name == "ecryptfs":
         yield from _about_files(account)
+        yield from _about_older(account, backend)
         yield from _about_storage(account)
     else:
         yield from _about_slots(account, backend)
@@ -82,6 +83,14 @@ def _about_slots(account: Account, backend: Backend) -> Iterator[Finding]:
             yield Finding(WARN, "keys.slot", slot.name, slot.trouble, f"pyhome unlock {account.name}")
         else:
             yield Finding(FAIL, "keys.slot", slot.name, slot.trouble, "restore it from a backup")
+
+
+def _about_older(account: Account, backend: Backend) -> Iterator[Finding]:
+    """What a thief of the disk may know better than the owner does."""
+    for slot in backend.describe(account).slots:
+        if slot.kind == OLDER:
+            text = f"opens with an older password; it {slot.trouble}"
+            yield Finding(WARN, "keys.older", slot.name, text, f"pyhome unlock {account.name}")
 
 
 def _about_no_home(account: Account) -> Finding:
