@@ -19,7 +19,13 @@ PASSWORD_IN_PARTS = "the-answer-that", "is-in-no-core"
 CATCH = r"""#!/bin/sh
 exec cat > /var/tmp/core.$1
 """
-# Dies of a signal while it has an answer in memory: what pyhome is about, at the places where an identity has been lent and taken back.
+STRIKE = """
+for n in $(seq 200); do
+    p=$(pgrep -n "$@") && sleep 0.5 && kill -QUIT $p && echo killed && exit
+    sleep 0.05
+done
+"""
+# Dies of a signal while it has an answer in memory, before and after identities have been lent and taken back.
 DIE = """
 import os, sys
 sys.path.insert(0, '/usr/lib/pyhome')
@@ -87,20 +93,19 @@ def test_no_core_has_an_answer_in_it(vm: VM, piped_cores: None) -> None:
 @pytest.mark.one_release("bookworm")
 def test_workers_and_conversations_that_are_killed_leave_no_core(vm: VM, ada: Person, piped_cores: None) -> None:
     """The worker that waits for the session, and pyhomed's child between a wrong answer and the next."""
-    kill = "for n in $(seq 200); do p=$(pgrep -f '{0}') && kill -QUIT $p && echo killed && exit; sleep 0.05; done"
-    worker = kill.format("[p]yhome-worker")
-    vm.run(f"setsid sh -c \"{worker}\" > /run/killed 2>&1 < /dev/null &")
+    vm.write("/root/strike", STRIKE)
+    vm.run("setsid sh /root/strike -f pyhome-worker > /run/killed 2>&1 < /dev/null &")
     code, _ = shell.ssh_run(vm, ada.name, ada.password, "true")
     assert code == 0
     assert "killed" in vm.out("cat /run/killed")
     assert not cores_with(vm, ada.password)
-    main = vm.out("systemctl show -p MainPID --value pyhomed")
-    child = f"for n in $(seq 200); do p=$(pgrep -P {main} | tail -1) && sleep 1 && kill -QUIT $p && exit; sleep 0.05; done"
     vm.run(f"su {ada.name} -c 'pyhome status'")
     main = vm.out("systemctl show -p MainPID --value pyhomed")
-    child = child.replace(child.split("-P ")[1].split()[0].rstrip(")"), main)
-    vm.run(f"({child}) & su {ada.name} -c 'echo wrong-{PASSWORD_IN_PARTS[0]} | pyhome unlock --password-file -'; wait", check=False)
-    assert not cores_with(vm, PASSWORD_IN_PARTS[0])
+    vm.write("/tmp/answer", f"{'-'.join(PASSWORD_IN_PARTS)}\n")
+    vm.run("chmod 644 /tmp/answer")
+    vm.run(f"sh /root/strike -P {main} > /run/killed & su {ada.name} -c 'pyhome unlock --password-file /tmp/answer'; wait", check=False)
+    assert "killed" in vm.out("cat /run/killed")
+    assert not cores_with(vm, "-".join(PASSWORD_IN_PARTS))
     assert vm.ok("systemctl is-active pyhomed.service")
 
 
