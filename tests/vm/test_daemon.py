@@ -103,7 +103,8 @@ def test_workers_and_conversations_that_are_killed_leave_no_core(vm: VM, ada: Pe
     main = vm.out("systemctl show -p MainPID --value pyhomed")
     vm.write("/tmp/answer", f"{'-'.join(PASSWORD_IN_PARTS)}\n")
     vm.run("chmod 644 /tmp/answer")
-    vm.run(f"sh /root/strike -P {main} > /run/killed & su {ada.name} -c 'pyhome unlock --password-file /tmp/answer'; wait", check=False)
+    ask = f"su {ada.name} -c 'pyhome unlock --password-file /tmp/answer'"
+    vm.run(f"sh /root/strike -P {main} > /run/killed & {ask}; wait", check=False)
     assert "killed" in vm.out("cat /run/killed")
     assert not cores_with(vm, "-".join(PASSWORD_IN_PARTS))
     assert vm.ok("systemctl is-active pyhomed.service")
