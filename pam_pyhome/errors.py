@@ -193,6 +193,12 @@ class NoUserError(_OfUser, PyhomeError):
     sentence = "there is no user {user}"
 
 
+class SharedUidError(_AboutUser, PyhomeError):
+    """A `user` whose uid others have, too: the `reason` names them."""
+
+    exit_code = 49
+
+
 class NotAllowedError(_OfUser, PyhomeError):
     """What was asked for is about somebody else, and only root may do that."""
 

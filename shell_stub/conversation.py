@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import struct
+import time
 
 from pam_pyhome.errors import WireError
 from pam_pyhome.formats import broker
@@ -43,9 +45,9 @@ def converse(terminal: Terminal) -> None:
 def _talk(terminal: Terminal) -> None:
     """One connection, to its end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        _connect(peer, terminal)
         try:
             peer.settimeout(ASK_SECONDS)
-            peer.connect(broker.SOCKET)
             peer.send(broker.packet(broker.ASK), socket.MSG_NOSIGNAL)
         except OSError as error:
             raise _Gone(f"{broker.SOCKET}: {error.strerror or error}") from None
@@ -63,6 +65,22 @@ def _talk(terminal: Terminal) -> None:
                 raise LeftError(text) if prompts else Unavailable(text)
             else:
                 raise WireError(f"pyhomed sent a packet of kind {kind} out of turn")
+
+
+def _connect(peer: socket.socket, terminal: Terminal) -> None:
+    """Wait in the queue, as long as for the first word. _Gone if there is none, or no end of it."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, broker.CONNECT_MICROSECONDS))
+    deadline = time.monotonic() + ASK_SECONDS
+    while True:
+        try:
+            peer.connect(broker.SOCKET)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise _Gone(f"{broker.SOCKET}: {error.strerror or error}") from None
+        except OSError as error:
+            raise _Gone(f"{broker.SOCKET}: {error.strerror or error}") from None
+        terminal.wait(seconds=0)
 
 
 def _receive(peer: socket.socket, terminal: Terminal, seconds: float) -> tuple[int, str]:

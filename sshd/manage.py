@@ -8,10 +8,10 @@ import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import plan
-from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.admin.journal import Journal
 from pam_pyhome.admin.plan import Change, Node, observe
 from pam_pyhome.errors import PyhomeError, SshdError
+from pam_pyhome.policy.users import uid_min
 from pam_pyhome.sshd import config, daemon, layout, pam_stack, people
 from pam_pyhome.sshd.pam_stack import Objection
 from pam_pyhome.sshd.survey import SETTINGS, STATE, Site, Survey, read_settings, survey, write_index

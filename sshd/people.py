@@ -13,12 +13,12 @@ import pwd
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.backends import registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import PyhomeError, UnsafeFileError
 from pam_pyhome.kernel import files, fscrypt
 from pam_pyhome.kernel.process import rights_of
+from pam_pyhome.policy.users import uid_min
 from pam_pyhome.sshd.layout import Origin, Problem, Source, User
 
 if TYPE_CHECKING:

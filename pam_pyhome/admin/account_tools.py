@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin import pam_files
-from pam_pyhome.admin.accounts import look_up, number, setting, uid_min
+from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.backends import fscrypt_store, kept
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import CreateError, FormatError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.kernel import chkpwd, files, libpam
+from pam_pyhome.policy.users import number, setting, uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

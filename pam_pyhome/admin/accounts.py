@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import NoUserError
-
-_UID_MIN = 1000
+from pam_pyhome.policy.users import uid_min
 
 
 def look_up(user: str) -> Account | None:
@@ -37,30 +35,3 @@ def people() -> list[Account]:
 
 def _account(entry: pwd.struct_passwd) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
-
-
-def uid_min() -> int:
-    """Where ordinary users begin."""
-    return number("UID_MIN", _UID_MIN)
-
-
-def number(name: str, default: int) -> int:
-    """A number of /etc/login.defs, or the default; lines that have none do not count."""
-    found = [value for value in _settings(name) if value.isdigit()]
-    return int(found[-1]) if found else default
-
-
-def setting(name: str) -> str | None:
-    """A setting of /etc/login.defs, the last one of several as the shadow tools have it; None if there is none."""
-    found = _settings(name)
-    return found[-1] if found else None
-
-
-def _settings(name: str) -> list[str]:
-    found = []
-    with contextlib.suppress(FileNotFoundError), open("/etc/login.defs", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            words = line.split()
-            if words[:1] == [name] and words[1:]:
-                found.append(words[1])
-    return found

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs, places, removal_record
 from pam_pyhome.admin import creation_facts as facts
-from pam_pyhome.admin.accounts import look_up, uid_min
+from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.admin.creation_choice import FSCRYPT, choose
 from pam_pyhome.admin.creation_record import Begun, Records, find, users, where_missing
 from pam_pyhome.backends import ecryptfs_store, kept, registry
 from pam_pyhome.errors import CreateError, PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
+from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import syslog
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import accounts, fscrypt_costs, remote
@@ -12,9 +11,11 @@ from pam_pyhome.backends import registry
 from pam_pyhome.errors import NoHomeError, NotAllowedError, NoUserError, PasswordUnchangedError, PyhomeError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
+from pam_pyhome.kernel.log import begin
 from pam_pyhome.kernel.process import join_first_mount_namespace
 from pam_pyhome.policy import verbs
 from pam_pyhome.policy.failures import failure_of
+from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ def _perform(account: Account, request: Request, talk: Talk) -> Outcome:
         if account.uid != os.getuid():
             raise NotAllowedError(account.name)
         return remote.perform(request, talk)
-    if account.uid < accounts.uid_min():
+    if account.uid < uid_min():
         raise NoHomeError(account.name)
     be_root()
     if request.changes & broker.RENEW_COSTS:
@@ -79,7 +80,7 @@ def _measure(account: Account) -> None:
 
 def be_root() -> None:
     """Where homes are mounted, with the log where that of logins is."""
-    syslog.openlog("pyhome", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    begin("pyhome")
     join_first_mount_namespace()
 
 

@@ -14,12 +14,12 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import agent_place
-from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.backends import ecryptfs_mount, registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import LoginShellError, PyhomeError, StorageError
 from pam_pyhome.formats import shells
 from pam_pyhome.kernel import files
+from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,11 @@ import pwd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pam_pyhome.admin import ecryptfs_tools
-from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.errors import SetupError
 from pam_pyhome.formats import ecryptfs_key, ecryptfs_layout
 from pam_pyhome.kernel import libpam, namespace
 from pam_pyhome.kernel.digest import stretch
+from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import struct
+import time
 from typing import TYPE_CHECKING
 
 from pam_pyhome.errors import DaemonError, NoAnswerError, PyhomeError, WireError, WrongPassphraseError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 #: What pyhomed may take beyond the time that it was told to wait: locking and unlocking have their own limits, all of them shorter.
 SECONDS = 60.0
+#: How long the first word may take, when there are too many who want one.
+CONNECT_SECONDS = 20.0
+PAUSE_SECONDS = 0.2
 _SHOWN = b"shown"
 
 
@@ -28,28 +33,50 @@ class RefusedError(PyhomeError):
         self.failure = failure
 
 
+class HungUpError(DaemonError):
+    """It closed the connection without a word."""
+
+
 def perform(request: Request, talk: Talk) -> tuple[bool, HomeFacts]:
     """Have pyhomed do it; whether anything changed, and how the home is now.
 
     RefusedError, DaemonError, or for an answer that is not given NoAnswerError or WrongPassphraseError.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
-        try:
-            peer.settimeout(SECONDS + request.seconds)
-            peer.connect(broker.SOCKET)
-            peer.send(broker.request_packet(request), socket.MSG_NOSIGNAL)
-        except OSError as error:
-            raise DaemonError(f"{broker.SOCKET}: {error.strerror or error}") from None
-        try:
-            return _converse(peer, talk)
-        except WireError as error:
-            raise DaemonError(str(error)) from None
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+            first = _ask(peer, request, deadline)
+            if first is not None:
+                try:
+                    return _converse(peer, talk, *first)
+                except WireError as error:
+                    raise DaemonError(str(error)) from None
+        time.sleep(PAUSE_SECONDS)
 
 
-def _converse(peer: socket.socket, talk: Talk) -> tuple[bool, HomeFacts]:
+def _ask(peer: socket.socket, request: Request, deadline: float) -> tuple[int, bytes] | None:
+    """The first packet of the answer; None if it is worth asking again: pyhomed was too busy, or has just ended. DaemonError."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, broker.CONNECT_MICROSECONDS))
+    try:
+        peer.connect(broker.SOCKET)
+        peer.settimeout(SECONDS + request.seconds)
+        peer.send(broker.request_packet(request), socket.MSG_NOSIGNAL)
+        return _receive(peer)
+    except OSError as error:
+        if isinstance(error, (BlockingIOError, BrokenPipeError)) and time.monotonic() < deadline:
+            return None
+        raise DaemonError(f"{broker.SOCKET}: {error.strerror or error}") from None
+    except HungUpError:
+        if time.monotonic() < deadline:
+            return None
+        raise
+    except WireError as error:
+        raise DaemonError(str(error)) from None
+
+
+def _converse(peer: socket.socket, talk: Talk, kind: int, body: bytes) -> tuple[bool, HomeFacts]:
     prompts = 0
     while True:
-        kind, body = _receive(peer)
         if kind == broker.FACTS:
             return bool(body[0]), parse_facts(body[1:])
         if kind == broker.FAILED:
@@ -68,6 +95,7 @@ def _converse(peer: socket.socket, talk: Talk) -> tuple[bool, HomeFacts]:
             _answer(peer, answer, "new password" if is_new else "password")
         else:
             raise WireError(f"a packet of kind {kind} out of turn")
+        kind, body = _receive(peer)
 
 
 def _answer(peer: socket.socket, answer: bytes | None, what: str) -> None:
@@ -85,8 +113,10 @@ def _answer(peer: socket.socket, answer: bytes | None, what: str) -> None:
 def _receive(peer: socket.socket) -> tuple[int, bytes]:
     try:
         data = peer.recv(MAX_FACTS + 2)
+    except ConnectionResetError:
+        data = b""
     except OSError as error:
         raise DaemonError(error.strerror or str(error)) from None
     if not data:
-        raise DaemonError("has hung up")
+        raise HungUpError("has hung up")
     return broker.parse_packet(data)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import account_tools, conversion_kinds, conversion_record, creation_record, in_use, places
 from pam_pyhome.admin import removal_facts as facts
-from pam_pyhome.admin.accounts import look_up, uid_min
+from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.admin.creation_choice import ECRYPTFS, FSCRYPT
 from pam_pyhome.admin.removal_record import Record
 from pam_pyhome.backends import ecryptfs_store as store
@@ -20,6 +20,7 @@ from pam_pyhome.backends.fscrypt_survey import AT_LEISURE, survey
 from pam_pyhome.backends.trust import UNKNOWN
 from pam_pyhome.errors import NoHomeError, NoUserError, RemoveError
 from pam_pyhome.kernel import deleting, trees
+from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -172,6 +172,8 @@ def failed(failure: Failure, user: str) -> str:
     sentences = {
         "NoHomeError": f"{what} has no encrypted home; 'pyhome list' shows who has one",
         "NoUserError": f"there is no user {what}; check the name",
+        "SharedUidError": f"{what} has the same user id as {reason}, so nobody can tell whose home it is; "
+        "give one of them another with 'usermod --uid'",
         "NotAllowedError": f"the home of {what} is not yours; run this as {'root' if what == 'root' else f'{what}, or as root'}",
         "DaemonError": f"pyhomed cannot be asked: {reason}; "
         "run 'systemctl start pyhomed.socket pyhomed-unlock.socket' as root, or this command as root",

@@ -44,6 +44,8 @@ SOCKET = "/run/pyhome-unlock.sock"
 MAX_PACKET = 4096
 MAX_SECRET = 512
 PROMPTS = 3
+#: Whoever connects waits so long at a time, in the kernel's queue, and tries again: others may fill the broker's queue.
+CONNECT_MICROSECONDS = 500_000
 
 ASK = 1
 ANSWER = 2

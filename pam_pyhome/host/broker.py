@@ -6,17 +6,17 @@ packets mean is in `formats/broker.py`.
 
 from __future__ import annotations
 
-import select
 import time
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import FormatError, PyhomeError, WrongPassphraseError
+from pam_pyhome.errors import FormatError, NoHomeError, PyhomeError, SharedUidError, WrongPassphraseError
 from pam_pyhome.formats import broker
-from pam_pyhome.host.packets import ANSWER_SECONDS, LOOK_SECONDS, PeerGoneError, receive, send, send_text
+from pam_pyhome.host.packets import ANSWER_SECONDS, LOOK_SECONDS, PeerGoneError, Room, receive, send, send_text
 from pam_pyhome.host.requests import serve
-from pam_pyhome.kernel.process import protect_memory
-from pam_pyhome.policy import messages, sessions
-from pam_pyhome.policy.asking import WRONG_SECONDS
+from pam_pyhome.kernel.argon2 import machine_memory
+from pam_pyhome.kernel.process import be_expendable, protect_memory
+from pam_pyhome.policy import messages, sessions, users
+from pam_pyhome.policy.asking import WRONG_SECONDS, note_wrong
 from pam_pyhome.policy.handle import Handle
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -29,19 +29,22 @@ if TYPE_CHECKING:
 
 SERVICE = "pyhome-shell"
 HELLO_SECONDS = 5.0
+MOST_MEMORY = 3 * 1024 * 1024  # KiB, beside what a derivation may ask for: the stacks of its threads, which are not really used
 
 
-def converse(connection: socket.socket, account: Account, pid: int) -> None:
-    """Hold the whole conversation with process `pid`. PeerGoneError if it leaves early."""
+def converse(connection: socket.socket, account: Account, pid: int, room: Room) -> None:
+    """Hold the whole conversation with process `pid`. PeerGoneError if it leaves early, or has to."""
     protect_memory()
+    # What a key costs to derive is the user's choice, within bounds; should the machine run out of memory, this process ends.
+    be_expendable(MOST_MEMORY + machine_memory() // 4)
     connection.settimeout(HELLO_SECONDS)
     kind, body = receive(connection)
     if kind == broker.REQUEST:
-        serve(connection, account, pid, body)
+        serve(connection, account, pid, body, room)
         return
     if kind != broker.ASK:
         raise PeerGoneError("the first packet was not a question")
-    kind, text = _answer(connection, Handle(account, SERVICE, pid, _no_pam))
+    kind, text = _answer(connection, Handle(account, SERVICE, pid, _no_pam), room)
     _send(connection, kind, text)
 
 
@@ -50,9 +53,16 @@ def _no_pam(_frame: bytes) -> tuple[int, bytes]:
     return Handle.PAM_SYSTEM_ERR, b""
 
 
-def _answer(connection: socket.socket, pamh: Handle) -> tuple[int, str]:
+def _answer(connection: socket.socket, pamh: Handle, room: Room) -> tuple[int, str]:
     """The last word to the stub, after as many prompts as it takes."""
     user = pamh.account.name
+    try:
+        users.check(pamh.account)
+    except NoHomeError:
+        return broker.NONE, ""
+    except SharedUidError as error:
+        pamh.log_warning(f"not unlocked: {error}")
+        return broker.REFUSED, messages.shared_uid(user, error.reason)
     backend = registry.find(pamh.account)
     if backend is None:
         return broker.NONE, ""
@@ -64,7 +74,7 @@ def _answer(connection: socket.socket, pamh: Handle) -> tuple[int, str]:
         pamh.log_warning("not unlocked: no PAM session of pyhome holds the home, so it would be locked at once")
         return broker.REFUSED, messages.no_session(user)
     try:
-        return _ask_until_open(connection, pamh, backend)
+        return _ask_until_open(connection, pamh, backend, room)
     except (FormatError, OSError, PyhomeError) as error:
         if isinstance(error, PeerGoneError):
             raise
@@ -78,13 +88,13 @@ def _has_session(uid: int) -> bool:
         return state.close_gate(GATE_SECONDS) and state.is_held()
 
 
-def _ask_until_open(connection: socket.socket, pamh: Handle, backend: Backend) -> tuple[int, str]:
+def _ask_until_open(connection: socket.socket, pamh: Handle, backend: Backend, room: Room) -> tuple[int, str]:
     """Prompt at most three times; wrong answers are slowed down and logged."""
     user = pamh.account.name
     own = backend.wishes(pamh.account).own_passphrase
     for _ in range(broker.PROMPTS):
         _send(connection, broker.PROMPT, messages.OWN_PASSPHRASE_PROMPT if own else messages.PASSWORD_PROMPT)
-        answer = _wait_for_answer(connection, pamh, backend)
+        answer = _wait_for_answer(connection, pamh, backend, room)
         if answer is None:
             return broker.OPEN, ""
         opened = _try(pamh, backend, answer)
@@ -100,17 +110,16 @@ def _try(pamh: Handle, backend: Backend, answer: bytes) -> OpenedHome | None:
     try:
         return backend.unlock(pamh.account, answer, exact=True)
     except WrongPassphraseError:
-        pamh.log_notice("a wrong password was given to unlock the home")
+        note_wrong(pamh)
         time.sleep(WRONG_SECONDS)
         return None
 
 
-def _wait_for_answer(connection: socket.socket, pamh: Handle, backend: Backend) -> bytes | None:
+def _wait_for_answer(connection: socket.socket, pamh: Handle, backend: Backend, room: Room) -> bytes | None:
     """What the person at the stub typed, or None as soon as another session has opened the home. PeerGoneError."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
-        ready, _, _ = select.select([connection], [], [], LOOK_SECONDS)
-        if ready:
+        if room.wait(connection, LOOK_SECONDS):
             kind, body = receive(connection)
             if kind != broker.ANSWER or not body:
                 raise PeerGoneError("a packet that is no answer")

@@ -141,16 +141,21 @@ bool number_read(const char *text, const char **end, unsigned int *number)
 /* Ordinary users begin here. As the shadow tools read it: the last line counts. */
 uid_t uid_min(void)
 {
+	static const char spaces[] = " \t\n\v\f\r";
 	uid_t found = 1000;
-	char line[256];
+	char *line = NULL, *rest;
+	size_t room = 0;
 	FILE *file = fopen("/etc/login.defs", "re");
-	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-		const char *word = line + strspn(line, " \t"), *end;
+	while (file != NULL && getline(&line, &room, file) >= 0) {
+		const char *name = strtok_r(line, spaces, &rest), *end;
+		const char *word = name != NULL ? strtok_r(NULL, spaces, &rest) : NULL;
 		unsigned int value;
-		if (strncmp(word, "UID_MIN", 7) == 0 && isspace((unsigned char)word[7]) &&
-		    number_read(word + 7 + strspn(word + 7, " \t"), &end, &value) && (*end == '\0' || isspace((unsigned char)*end)))
+		/* policy/users.py has the same rule. */
+		if (word != NULL && strcmp(name, "UID_MIN") == 0 && strlen(word) <= 10 && number_read(word, &end, &value) && *end == '\0' &&
+		    value < (uid_t)-1)
 			found = value;
 	}
+	free(line);
 	if (file != NULL)
 		fclose(file);
 	return found;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 
 from pam_pyhome.errors import PyhomeError, WireError
@@ -15,6 +17,32 @@ class PeerGoneError(PyhomeError):
     """The other end went away, was silent for too long or broke the protocol."""
 
     exit_code = 30
+
+
+class Room:
+    """The place of one conversation, which it is asked to give up when its user needs it for another one."""
+
+    def __init__(self) -> None:
+        """Nobody has asked for it."""
+        self._asked = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def ask_for_it(self) -> None:
+        """The conversation ends as soon as it waits for an answer."""
+        os.eventfd_write(self._asked, 1)
+
+    def close(self) -> None:
+        """Nobody talks in it any more."""
+        os.close(self._asked)
+
+    def wait(self, connection: socket.socket, seconds: float) -> bool:
+        """Whether the peer says something, or hangs up, within `seconds`. PeerGoneError if the place is asked for."""
+        look = select.poll()
+        for fd in (connection.fileno(), self._asked):
+            look.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in look.poll(seconds * 1000)}
+        if self._asked in ready:
+            raise PeerGoneError("its user has asked for more conversations than there may be")
+        return bool(ready)
 
 
 def receive(connection: socket.socket) -> tuple[int, bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import time
 
 from pam_pyhome.errors import PyhomeError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.facts import emit_facts, emit_failure
-from pam_pyhome.host.packets import ANSWER_SECONDS, LOOK_SECONDS, PeerGoneError, receive, send, send_text
+from pam_pyhome.host.packets import ANSWER_SECONDS, LOOK_SECONDS, PeerGoneError, Room, receive, send, send_text
+from pam_pyhome.policy import users
 from pam_pyhome.policy.failures import failure_of
 from pam_pyhome.policy.verbs import perform
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
 
 
-def serve(connection: socket.socket, account: Account, pid: int, body: bytes) -> None:
+def serve(connection: socket.socket, account: Account, pid: int, body: bytes, room: Room) -> None:
     """Do what the request in `body` asks for. PeerGoneError if the peer leaves early: then nobody waits for it any more."""
     request = broker.parse_request(body)
     try:
-        changed, facts = perform(account, request, pid, Peer(connection))
+        users.check(account)
+        changed, facts = perform(account, request, pid, Peer(connection, room))
     except PeerGoneError:
         raise
     except (PyhomeError, OSError) as error:
@@ -36,9 +37,10 @@ def serve(connection: socket.socket, account: Account, pid: int, body: bytes) ->
 class Peer:
     """The `policy.verbs.Talk` with the command line at the other end of a connection."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, room: Room) -> None:
         """Nothing is sent yet."""
         self._connection = connection
+        self._room = room
 
     def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
         """See `Talk.ask`. PeerGoneError if there is no answer for too long."""
@@ -52,8 +54,7 @@ class Peer:
         send_text(self._connection, packet, text)
         deadline = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < deadline:
-            ready, _, _ = select.select([self._connection], [], [], LOOK_SECONDS)
-            if ready:
+            if self._room.wait(self._connection, LOOK_SECONDS):
                 kind, body = receive(self._connection)
                 if kind != broker.ANSWER:
                     raise PeerGoneError("a packet that is no answer")
@@ -68,6 +69,5 @@ class Peer:
 
     def pause(self, seconds: float) -> None:
         """See `Talk.pause`. PeerGoneError if the peer is gone, or says something while it is not its turn."""
-        ready, _, _ = select.select([self._connection], [], [], seconds)
-        if ready:
+        if self._room.wait(self._connection, seconds):
             raise PeerGoneError("the peer did not wait for the answer")

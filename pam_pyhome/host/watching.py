@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import syslog
 import time
 
 from pam_pyhome.errors import HomeBusyError, UnsafeFileError
 from pam_pyhome.host.ssh_keys import KeysCarried
+from pam_pyhome.kernel.log import NOTICE, log
 from pam_pyhome.policy import locking
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -38,7 +38,7 @@ def watch(uid: int) -> None:
             time.sleep(busy.next_delay())
             continue
         if outcome == locking.LOCKED:
-            syslog.syslog(syslog.LOG_NOTICE, f"uid {uid}: the last session has ended, locked the home")
+            log(NOTICE, f"uid {uid}: the last session has ended, locked the home")
         if outcome not in (locking.IN_USE, locking.ELSEWHERE):
             return
 
@@ -66,7 +66,7 @@ class BusyLog:
                 self._say_again_at = now + self._silence
                 self._said.add(words)
                 text = f"uid {self._uid}: {error.mountpoint} {error.state} while it is busy: {holder}"
-                syslog.syslog(syslog.LOG_NOTICE, text)
+                log(NOTICE, text)
 
     def next_delay(self) -> float:
         """Seconds until the next try: short at first, because most holders are about to end."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-import syslog
 
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import WireError
 from pam_pyhome.formats import wire
+from pam_pyhome.kernel.log import ERROR, begin, log
 from pam_pyhome.kernel.process import alarm, protect_memory
 from pam_pyhome.policy import module
 from pam_pyhome.policy.handle import Handle
@@ -39,7 +39,7 @@ _PHASES: dict[int, Phase] = {
 
 def main() -> None:
     """Run the phase that the shim asks for. No exception leaves this function; without a reply the shim knows what to do."""
-    syslog.openlog("pam_pyhome", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    begin("pam_pyhome")
     try:
         protect_memory()
         if _run(_receive()) == wire.PHASE_AUTHENTICATE:
@@ -117,4 +117,4 @@ def _log_crash(error: BaseException) -> None:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "nowhere"
-    syslog.syslog(syslog.LOG_ERR, f"the worker failed: {type(error).__name__} at {place}")
+    log(ERROR, f"the worker failed: {type(error).__name__} at {place}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PR_SET_DUMPABLE = 4
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 CLONE_NEWNS = 0x00020000
-RLIMIT_CORE = 4
+RLIMIT_CORE, RLIMIT_AS = 4, 9
 
 
 def protect_memory() -> None:
@@ -36,8 +36,7 @@ def _forbid_cores() -> None:
             file.write(b"0")
     except OSError:
         pass
-    one = (1).to_bytes(ctypes.sizeof(ctypes.c_ulong), sys.byteorder)
-    proto(None, "setrlimit", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)(RLIMIT_CORE, one + one)
+    _set_limit(RLIMIT_CORE, 1)
 
 
 def _stay_private() -> None:
@@ -45,6 +44,27 @@ def _stay_private() -> None:
     unsigned = ctypes.c_ulong
     prctl = proto(None, "prctl", ctypes.c_int, ctypes.c_int, unsigned, unsigned, unsigned, unsigned)
     check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def be_expendable(most: int) -> None:
+    """Let this process, and none that does more for others, be the one that ends when memory is short.
+
+    `most`: KiB that it may take from now on.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "wb") as file:
+            file.write(b"900")
+    except OSError:
+        pass
+    with open("/proc/self/statm", "rb") as file:
+        now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    _set_limit(RLIMIT_AS, now + most * 1024)
+
+
+def _set_limit(which: int, most: int) -> None:
+    """A limit that this process and its children cannot raise again; nothing where it is lower already."""
+    text = min(most, sys.maxsize).to_bytes(ctypes.sizeof(ctypes.c_ulong), sys.byteorder)
+    proto(None, "setrlimit", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)(which, text + text)
 
 
 def unprotect_memory() -> None:

@@ -1,5 +1,7 @@
 """A bound on the memory that several processes use at the same time, kept by locks that a dying process gives up.
 
+Also how often something may happen, whoever makes it happen.
+
 In a directory of root's: `turn`, held by the one process that waits for memory now, so that nobody is overtaken; and `share.0` to
 `share.7`, each standing for one eighth of the bound, held while that memory is used.
 """
@@ -36,12 +38,7 @@ class MemoryTurn:
 
     def __enter__(self) -> Self:
         """Wait in the order of arrival."""
-        for path in (os.path.dirname(self._path), self._path):
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                continue
-        directory = files.open_directory(self._path, owners=(0,))
+        directory = _open_locks(self._path)
         try:
             self._lock(directory, self._own)
             turn = self._lock(directory, "turn")
@@ -65,12 +62,9 @@ class MemoryTurn:
         while self._held:
             os.close(self._held.pop())
 
-    def _open(self, directory: int, name: str) -> int:
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
-
     def _lock(self, directory: int, name: str) -> int:
         """Hold one lock that others give back sooner or later; its descriptor."""
-        fd = self._open(directory, name)
+        fd = _open_lock(directory, name)
         self._held.append(fd)
         if not files.try_lock(fd, exclusive=True, seconds=max(self._deadline - time.monotonic(), 0.0)):
             raise TimeoutError(f"{self._path}/{name} was not free in time")
@@ -78,7 +72,7 @@ class MemoryTurn:
 
     def _collect(self, directory: int) -> None:
         """Hold as many shares as are wanted. Only one process does this at a time, so what it has found free stays free."""
-        free = [self._open(directory, f"share.{number}") for number in range(SHARES)]
+        free = [_open_lock(directory, f"share.{number}") for number in range(SHARES)]
         self._held += free
         taken = 0
         while True:
@@ -94,3 +88,31 @@ class MemoryTurn:
         for fd in free:
             self._held.remove(fd)
             os.close(fd)
+
+
+def keep_turn(directory: str, name: str, *, wait: float, keep: float) -> None:
+    """Hold the lock `name` for `keep` seconds: no more pass here in a time than that allows. Nobody waits longer than `wait`."""
+    place = _open_locks(directory)
+    try:
+        lock = _open_lock(place, name)
+    finally:
+        os.close(place)
+    try:
+        files.try_lock(lock, exclusive=True, seconds=wait)
+        time.sleep(keep)
+    finally:
+        os.close(lock)
+
+
+def _open_locks(path: str) -> int:
+    """The directory of root's with the locks, which is made if need be."""
+    for each in (os.path.dirname(path), path):
+        try:
+            os.mkdir(each, 0o700)
+        except FileExistsError:
+            continue
+    return files.open_directory(path, owners=(0,))
+
+
+def _open_lock(directory: int, name: str) -> int:
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pam_pyhome.errors import NoAnswerError, WrongPassphraseError
 from pam_pyhome.formats import broker
+from pam_pyhome.kernel.turns import keep_turn
 from pam_pyhome.policy import messages
 
 TYPE_CHECKING = False
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from pam_pyhome.policy.verbs import Talk
 
 WRONG_SECONDS = 2.0
+TURNS = "/run/pyhome/derive"
+TURN_SECONDS = 0.5
+MOST_TURNS_SECONDS = 15.0
 
 
 def checked(answer: bytes | None) -> bytes | None:
@@ -29,9 +33,18 @@ def given(answer: bytes | None, otherwise: str = "no password was given") -> byt
     return answer or b""
 
 
-def slow_down(pamh: Handle, talk: Talk) -> None:
-    """Make guessing slow, and leave a trace of it."""
+def note_wrong(pamh: Handle) -> None:
+    """Leave a trace of a wrong answer, and make guessing slow, over however many connections: one by one, with a pause.
+
+    Right answers do not wait for that.
+    """
     pamh.log_notice("a wrong password was given for the home")
+    keep_turn(TURNS, f"wrong.{pamh.account.uid}", wait=MOST_TURNS_SECONDS, keep=TURN_SECONDS)
+
+
+def slow_down(pamh: Handle, talk: Talk) -> None:
+    """Say that an answer was wrong, when guessing has become slow enough."""
+    note_wrong(pamh)
     talk.pause(WRONG_SECONDS)
     talk.say(messages.wrong_answer(pamh.account.name))
 

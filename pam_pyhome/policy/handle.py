@@ -6,9 +6,8 @@ exist; `service`, `account` and `pid` are known without asking.
 
 from __future__ import annotations
 
-import syslog
-
 from pam_pyhome.formats import wire
+from pam_pyhome.kernel.log import ERROR, NOTICE, WARNING, log
 from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
@@ -139,17 +138,16 @@ class Handle:
 
     def log_error(self, text: str) -> None:
         """To the journal: something is broken and somebody should mend it."""
-        syslog.syslog(syslog.LOG_ERR, self._prefixed(text))
+        log(ERROR, self._prefixed(text))
 
     def log_warning(self, text: str) -> None:
         """To the journal: not as it should be, but the login goes on."""
-        syslog.syslog(syslog.LOG_WARNING, self._prefixed(text))
+        log(WARNING, self._prefixed(text))
 
     def log_notice(self, text: str) -> None:
         """To the journal: what happened."""
-        syslog.syslog(syslog.LOG_NOTICE, self._prefixed(text))
+        log(NOTICE, self._prefixed(text))
 
     def _prefixed(self, text: str) -> str:
-        """A log line that names service and user, without characters that could forge another line."""
-        line = f"{self.service}: user {self.account.name}: {text}"
-        return "".join(letter if letter.isprintable() else "?" for letter in line)
+        """A log line that names service and user."""
+        return f"{self.service}: user {self.account.name}: {text}"

@@ -187,10 +187,15 @@ def has_state(uid: int) -> bool:
     return os.path.isdir(f"{RUN}/{uid}")
 
 
+def has_record(uid: int) -> bool:
+    """Whether the home of this user is recorded as open."""
+    return os.path.exists(f"{RUN}/{uid}/{OPEN}")
+
+
 def users_with_records() -> list[int]:
     """The uids whose homes are recorded as open."""
     try:
         names = os.listdir(RUN)
     except FileNotFoundError:
         return []
-    return sorted(int(name) for name in names if name.isdigit() and os.path.exists(f"{RUN}/{name}/{OPEN}"))
+    return sorted(int(name) for name in names if name.isdigit() and has_record(int(name)))

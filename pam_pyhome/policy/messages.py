@@ -127,6 +127,14 @@ def too_many_tries(user: str) -> str:
     return f"The encrypted home of {user} stays locked after three wrong passwords; log in again to try again."
 
 
+def shared_uid(user: str, others: str) -> str:
+    """To the login-shell stub of a user whose files are another's as well."""
+    return (
+        f"The encrypted home of {user} cannot be opened, because {others} has the same user id; "
+        "ask the administrator to change one of them."
+    )
+
+
 def no_session(user: str) -> str:
     """To the login-shell stub of a login that PAM knows nothing of."""
     return (

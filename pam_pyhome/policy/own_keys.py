@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-import syslog
 
+from pam_pyhome.kernel.log import WARNING, log
 from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
@@ -33,10 +33,10 @@ def carry_out(name: str) -> None:
     try:
         status = child.run(PROGRAM, name, seconds=SECONDS)
     except OSError as error:
-        syslog.syslog(syslog.LOG_WARNING, f"{PROGRAM}: {error.strerror}")
+        log(WARNING, f"{PROGRAM}: {error.strerror}")
         return
     if status is None:
-        syslog.syslog(syslog.LOG_WARNING, f"{PROGRAM} was ended after {SECONDS:.0f} seconds; the home is locked without it")
+        log(WARNING, f"{PROGRAM} was ended after {SECONDS:.0f} seconds; the home is locked without it")
 
 
 def names(account: Account) -> tuple[str, ...]:

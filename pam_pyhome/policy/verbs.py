@@ -9,8 +9,8 @@ from pam_pyhome.backends import registry, update_facts
 from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, UpdateError, WrongPassphraseError
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel.notify import send_once
-from pam_pyhome.policy import messages, sessions
-from pam_pyhome.policy.asking import WRONG_SECONDS, checked, given, slow_down, verified
+from pam_pyhome.policy import messages, sessions, users
+from pam_pyhome.policy.asking import WRONG_SECONDS, checked, given, note_wrong, slow_down, verified
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
 from pam_pyhome.policy.handle import Handle
@@ -56,6 +56,7 @@ def perform(
     """
     if request.verb == broker.SHOW:
         return False, describe(account)
+    users.check(account)
     backend = registry.find(account)
     if backend is None:
         raise NoHomeError(account.name)
@@ -160,7 +161,7 @@ def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> boo
         changed = update(pamh.account, backend, request.changes, talk.ask, lambda answer: verified(pamh, backend, talk, answer))
     except UpdateError as error:
         if error.reason == update_facts.WRONG_LOGIN:
-            pamh.log_notice("a wrong login password was given")
+            note_wrong(pamh)
             talk.pause(WRONG_SECONDS)
         raise
     if changed:

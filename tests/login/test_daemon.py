@@ -5,7 +5,9 @@ Where the kernel has no eCryptfs, locking is shown by what it leaves: no record 
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -250,6 +252,32 @@ def test_silent_connections_and_a_flood(machine: LoginMachine) -> None:
         assert process.poll() is None
         for connection in silent:
             connection.close()
+
+
+MANY = 1100  # more than a process may open by default, and than select() can watch
+
+
+def test_more_homes_are_open_than_select_can_watch(machine: LoginMachine) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    held = []
+    for uid in range(70000, 70000 + MANY):
+        opened = record(machine, uid, f"user{uid}")
+        held.append(os.open(opened.parent / "lease.1.1", os.O_RDWR | os.O_CREAT, 0o600))
+        fcntl.flock(held[-1], fcntl.LOCK_EX)
+    with daemon(machine) as process:
+        assert eventually(lambda: children_of(process) == MANY, 60)
+        last = record(machine)
+        send(machine, b"watch %d\n" % ADA)
+        assert eventually(lambda: not last.exists(), 20)
+        assert eventually(lambda: children_of(process) == MANY)
+    for lease in held:
+        os.close(lease)
+
+
+def children_of(process: subprocess.Popen[str]) -> int:
+    """How many processes pyhomed, which `nsenter` has started, has started."""
+    (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+    return len(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())
 
 
 CONNECT = """

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
+import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pam_pyhome.formats import broker
+from pam_pyhome.formats.facts import parse_failure
+from pam_pyhome.kernel.process import parent_of
+from tests.login.homes import AS_ADA
 from tests.pam.harness import eventually
 from tests.sshd.full import PASSWORD, FullMachine
 from tests.sshd.harness import ADA, BOB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.pam.harness import Build, Session
 
 ASK = broker.packet(broker.ASK)
 CONVERSATIONS = 16
+PATIENCE_SECONDS = 20
+TURN_SECONDS = 0.5
 HELLO_SECONDS = 5
 WRONG_SECONDS = 2
 TIMEOUT = 20
@@ -121,15 +128,21 @@ def test_three_guesses_slowed_down_and_logged(full: FullMachine) -> None:
     assert "a guess" not in log
 
 
-def test_the_right_answer_arrives_among_guesses_of_the_same_user(full: FullMachine) -> None:
+@pytest.mark.guarantee(6)
+def test_guesses_are_slow_over_all_connections_and_the_right_answer_is_not(full: FullMachine) -> None:
     guessing = [asked(full) for _ in range(8)]
+    began = time.monotonic()
     for connection in guessing:
         connection.send(broker.packet(broker.ANSWER, b"a guess"))
     with asked(full) as connection:
+        asked_at = time.monotonic()
         connection.send(broker.packet(broker.ANSWER, PASSWORD.encode()))
         # The kernel of the machine may have no eCryptfs; that the mount was tried says that the keys were right.
         assert said(connection)[0] in {broker.OPEN, broker.REFUSED}
+        assert time.monotonic() - asked_at < 4
     assert "the home was not mounted" in full.log()
+    assert [said(guess)[0] for guess in guessing] == [broker.SAY] * len(guessing)
+    assert time.monotonic() - began > WRONG_SECONDS + (len(guessing) - 1) * TURN_SECONDS
     assert PASSWORD not in full.log()
     for connection in guessing:
         connection.close()
@@ -170,24 +183,113 @@ def test_who_stalls_or_leaves_harms_nobody(full: FullMachine) -> None:
     assert HELLO_SECONDS - 1 < time.monotonic() - began < TIMEOUT
 
 
+FLOOD = """
+import os, socket, sys
+for number in range(12):
+    if os.fork() == 0:
+        break
+else:
+    print('flooding', flush=True)
+    sys.stdin.read()
+    os.killpg(0, 9)
+uid, held = int(sys.argv[1]), []
+while True:
+    # Two in three are processes of one user, the others have uids that a user may take, and nobody is known by.
+    uid += number % 3 == 0
+    os.setresuid(0, 0, 0)
+    os.setresuid(0, uid, 0)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.setblocking(number % 2 == 0)
+    try:
+        connection.connect('/run/pyhome-unlock.sock')
+        held.append(connection)
+    except OSError:
+        connection.close()
+    if number % 4 or len(held) > 400:
+        held.clear()
+"""
+
+
+@pytest.mark.guarantee(6)
 def test_a_flood_is_its_own_users_affair(full: FullMachine) -> None:
+    """Sixteen conversations of bob's that stay, and then connections of his and of nobody's, as fast as they can be made."""
     full.encrypt("bob")
     bobs = log_in(full, "bob")
-    flood = [asked(full) for _ in range(CONVERSATIONS)]
+    held = [asked(full, BOB) for _ in range(CONVERSATIONS)]
+    held_since = time.monotonic()
     for _ in range(5):
-        with connect(full) as refused:
+        with connect(full, BOB) as refused:
             assert said(refused) == (0, "")
-    asked(full, BOB).close()
-    assert "too many conversations" in full.log()
-    for connection in flood:
+    command = full.enter(["setsid", "/usr/bin/python3", "-I", "-c", FLOOD, str(BOB)], {})
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as flood:
+        assert flood.stdout is not None
+        assert flood.stdout.readline() == "flooding\n"
+        for _ in range(3):
+            began = time.monotonic()
+            assert full.run([*AS_ADA, "/usr/bin/pyhome", "status"]).startswith("The home of ada is locked")
+            assert time.monotonic() - began < TIMEOUT
+        flood.communicate()
+    assert full.log().count("too many conversations") == 2
+    assert len([line for line in full.log().splitlines() if "pyhomed" in line]) < 20
+    # Who only waits makes room for the user's next one after a while, so that nobody is locked out by what runs in their name.
+    time.sleep(max(0.0, held_since + PATIENCE_SECONDS + 1 - time.monotonic()))
+    assert eventually(lambda: is_asked(full, BOB))
+    for connection in held:
         connection.close()
-    assert eventually(lambda: is_asked(full))
     log_out(bobs)
 
 
-def is_asked(machine: FullMachine) -> bool:
-    """Whether ada gets a prompt."""
-    with connect(machine) as connection:
+def is_asked(machine: FullMachine, uid: int = ADA) -> bool:
+    """Whether a user gets a prompt."""
+    with connect(machine, uid) as connection:
         with contextlib.suppress(BrokenPipeError):
             connection.send(ASK)
         return said(connection)[0] == broker.PROMPT
+
+
+def test_users_of_the_system_and_of_one_uid_are_not_served(full: FullMachine) -> None:
+    """Theirs may be a home that is another's, or the system's own; whatever they have in it."""
+    unlock = broker.request_packet(broker.Request(broker.UNLOCK))
+    full.path("/etc/login.defs").write_text("UID_MIN 61002\n", encoding="ascii")
+    assert answers(full, ADA, ASK, unlock) == [(broker.NONE, ""), (broker.FAILED, "NoHomeError")]
+    full.path("/etc/login.defs").write_text("UID_MIN 1000\n", encoding="ascii")
+    assert answers(full, ADA, ASK, unlock) == [(broker.PROMPT, "Password: "), (broker.PROMPT, "Password: ")]
+    with full.path("/etc/passwd").open("a", encoding="ascii") as passwd:
+        passwd.write(f"eve:x:{ADA}:{ADA}::/home/eve:/bin/sh\n")
+    (kind, text), failed = answers(full, ADA, ASK, unlock)
+    assert kind == broker.REFUSED
+    assert "because eve has the same user id" in text
+    assert failed == (broker.FAILED, "SharedUidError")
+
+
+def answers(machine: FullMachine, uid: int, *packets: bytes) -> list[tuple[int, str]]:
+    """The broker's first word to each packet; of a failure, its kind."""
+    found = []
+    for packet in packets:
+        with connect(machine, uid) as connection:
+            connection.send(packet)
+            data = connection.recv(4096)
+        found.append((data[0], parse_failure(data[1:]).kind if data[0] == broker.FAILED else data[1:].decode()))
+    return found
+
+
+def test_the_memory_of_a_conversation(full: FullMachine) -> None:
+    """It is the first to go when memory is short, takes so much and no more, and leaves no core; all that unlike pyhomed."""
+    with asked(full):
+        (child,) = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if is_conversation(full, path)]
+        limits = (child / "limits").read_text(encoding="ascii")
+        assert int((child / "oom_score_adj").read_text(encoding="ascii")) == 900
+        assert (child / "coredump_filter").read_text(encoding="ascii").strip() == "00000000"
+    assert re.search(r"Max core file size +1 +1 ", limits)
+    assert re.search(r"Max address space +[0-9]+ ", limits)
+
+
+def is_conversation(machine: FullMachine, cmdline: Path) -> bool:
+    """Whether this is a child of the machine's pyhomed."""
+    try:
+        parent = Path(f"/proc/{parent_of(int(cmdline.parent.name))}")
+        inside = {os.readlink(process / "ns/pid") for process in (cmdline.parent, parent)}
+        named = all(b"pyhomed" in (process / "cmdline").read_bytes() for process in (cmdline.parent, parent))
+        return named and inside == {os.readlink(machine.path("/proc/1/ns/pid"))}
+    except OSError:
+        return False

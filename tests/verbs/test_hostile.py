@@ -78,10 +78,10 @@ def test_everybody_is_shown_their_own_home_and_no_other(served: LoginMachine) ->
 def test_nonsense_is_hung_up_on_and_changes_nothing(served: LoginMachine) -> None:
     """Whatever is no request gets no answer; nothing of anybody's changes, and the next who asks is served."""
     dice = random.Random(4711)
-    packets = [bytes([broker.REQUEST]) + dice.randbytes(dice.choice((0, 1, 3, 4, 4, 5, 200))) for _ in range(60)]
-    packets += [dice.randbytes(dice.randrange(1, 60)) for _ in range(60)] + [b"x" * 4097, b"\x03" * 100000]
+    packets = [bytes([broker.REQUEST]) + dice.randbytes(dice.choice((0, 1, 3, 4, 4, 5, 200))) for _ in range(20)]
+    packets += [dice.randbytes(dice.randrange(1, 60)) for _ in range(20)] + [b"x" * 4097, b"\x03" * 100000]
     packets = [packet for packet in packets if not is_request(packet)]
-    assert len(packets) > 80
+    assert len(packets) > 30  # and no more than one user may ask for at once
     record(served, BOB, "bob")
     before = served.snapshot(*VICTIMS)
     assert send(served, ADA, *[[packet] for packet in packets]) == [["nothing"]] * len(packets)

@@ -7,7 +7,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import login_shell
-from pam_pyhome.admin.accounts import look_up, uid_min
+from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
 from pam_pyhome.backends import ecryptfs_mount, registry
 from pam_pyhome.backends import ecryptfs_store as store
@@ -21,6 +21,7 @@ from pam_pyhome.formats.words import quoted
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.process import rights_of
 from pam_pyhome.policy import leases
+from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
