@@ -144,7 +144,7 @@ def merge(path: str, keys: Keys) -> tuple[bytes, list[Problem]]:
         parsed = [(source.path, parse_authorized_keys(source.content)) for source in keys.own]
         problems += [Problem(where, bad.number, bad.reason) for where, file in parsed for bad in file.bad]
         kept = [_ended(file.kept) for _, file in parsed if file.keys]
-        own = b"".join(kept) if keys.complete else own + _missing(own, b"".join(kept))
+        own = b"".join(kept) if keys.complete else _ended(own) + _missing(own, b"".join(kept))
     if not own:
         return foreign, problems
     return _ended(foreign) + MARKER + _emit(keys.origin or before) + own, problems
@@ -183,7 +183,7 @@ def _bad_lines(path: str, foreign: bytes) -> Iterator[Problem]:
 def _missing(present: bytes, found: bytes) -> bytes:
     """The lines with keys of `found` that `present` has not got."""
     known = {(key.options, key.blob) for key in parse_authorized_keys(present).keys}
-    lines = found.splitlines(keepends=True) if found else []
+    lines = [line + b"\n" for line in found.split(b"\n")[:-1]]  # a CR ends none for sshd
     return b"".join(
         line for line in lines for key in parse_authorized_keys(line).keys if (key.options, key.blob) not in known
     )
