@@ -256,6 +256,7 @@ print(holders(7, 7))
 """
 
 
+@pytest.mark.guarantee(6)
 def test_a_file_system_that_never_answers_does_not_stop_the_search(machine: LoginMachine) -> None:
     """Somebody else's, while the holders of a home are looked for."""
     os.mknod(machine.path("/dev/fuse"), stat.S_IFCHR | 0o666, os.makedev(10, 229))

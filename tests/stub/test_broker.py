@@ -85,6 +85,7 @@ def asked(machine: FullMachine, uid: int = ADA) -> socket.socket:
     return connection
 
 
+@pytest.mark.guarantee(5)
 def test_the_kernel_says_whose_home_it_is_about(full: FullMachine) -> None:
     with asked(full), connect(full, BOB) as bobs:
         bobs.send(ASK)
@@ -121,6 +122,7 @@ def test_three_guesses_slowed_down_and_logged(full: FullMachine) -> None:
     assert "a guess" not in log
 
 
+@pytest.mark.guarantee(20)
 def test_the_right_answer_arrives_among_guesses_of_the_same_user(full: FullMachine) -> None:
     guessing = [asked(full) for _ in range(8)]
     for connection in guessing:
@@ -160,6 +162,7 @@ def test_rubbish_is_hung_up_on(full: FullMachine) -> None:
         assert "ended early" in full.log()
 
 
+@pytest.mark.guarantee(20)
 def test_who_stalls_or_leaves_harms_nobody(full: FullMachine) -> None:
     began = time.monotonic()
     with connect(full) as silent:
@@ -170,6 +173,7 @@ def test_who_stalls_or_leaves_harms_nobody(full: FullMachine) -> None:
     assert HELLO_SECONDS - 1 < time.monotonic() - began < TIMEOUT
 
 
+@pytest.mark.guarantee(20)
 def test_a_flood_is_its_own_users_affair(full: FullMachine) -> None:
     full.encrypt("bob")
     bobs = log_in(full, "bob")
