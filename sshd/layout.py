@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.formats.authorized_keys import parse_authorized_keys
+from pam_pyhome.formats.escape import lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -183,9 +184,8 @@ def _bad_lines(path: str, foreign: bytes) -> Iterator[Problem]:
 def _missing(present: bytes, found: bytes) -> bytes:
     """The lines with keys of `found` that `present` has not got."""
     known = {(key.options, key.blob) for key in parse_authorized_keys(present).keys}
-    lines = [line + b"\n" for line in found.split(b"\n")[:-1]]  # a CR ends none for sshd
     return b"".join(
-        line for line in lines for key in parse_authorized_keys(line).keys if (key.options, key.blob) not in known
+        line for line in lines(found) for key in parse_authorized_keys(line).keys if (key.options, key.blob) not in known
     )
 
 
