@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from pam_pyhome.formats.escape import lines
 from pam_pyhome.formats.mountinfo import parse_mountinfo
 from pam_pyhome.shell_stub.decide import LOCKED, OPEN, PLAIN
 
@@ -59,8 +60,8 @@ def _is_mounted(real_home: bytes) -> bool:
     """Whether an eCryptfs file system is mounted exactly there; the path must have no link in it."""
     with open(MOUNTINFO, "rb", buffering=0) as file:
         data = file.readall()
-    lines = [line for line in data.splitlines(keepends=True) if _MARK in line]
-    return any(mount.mountpoint == real_home and mount.fstype == "ecryptfs" for mount in parse_mountinfo(b"".join(lines)))
+    mounts = parse_mountinfo(b"".join(line for line in lines(data) if _MARK in line))
+    return any(mount.mountpoint == real_home and mount.fstype == "ecryptfs" for mount in mounts)
 
 
 def _is_locked(name: bytes, home: bytes) -> bool:

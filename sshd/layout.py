@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.formats.authorized_keys import parse_authorized_keys
+from pam_pyhome.formats.escape import lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -144,7 +145,7 @@ def merge(path: str, keys: Keys) -> tuple[bytes, list[Problem]]:
         parsed = [(source.path, parse_authorized_keys(source.content)) for source in keys.own]
         problems += [Problem(where, bad.number, bad.reason) for where, file in parsed for bad in file.bad]
         kept = [_ended(file.kept) for _, file in parsed if file.keys]
-        own = b"".join(kept) if keys.complete else own + _missing(own, b"".join(kept))
+        own = b"".join(kept) if keys.complete else _ended(own) + _missing(own, b"".join(kept))
     if not own:
         return foreign, problems
     return _ended(foreign) + MARKER + _emit(keys.origin or before) + own, problems
@@ -183,9 +184,8 @@ def _bad_lines(path: str, foreign: bytes) -> Iterator[Problem]:
 def _missing(present: bytes, found: bytes) -> bytes:
     """The lines with keys of `found` that `present` has not got."""
     known = {(key.options, key.blob) for key in parse_authorized_keys(present).keys}
-    lines = found.splitlines(keepends=True) if found else []
     return b"".join(
-        line for line in lines for key in parse_authorized_keys(line).keys if (key.options, key.blob) not in known
+        line for line in lines(found) for key in parse_authorized_keys(line).keys if (key.options, key.blob) not in known
     )
 
 

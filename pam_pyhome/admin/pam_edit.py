@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pam_pyhome.admin.doctor import answers
 from pam_pyhome.admin.doctor.answers import PYHOME, Person
 from pam_pyhome.errors import SetupError
-from pam_pyhome.formats import pam_stack
+from pam_pyhome.formats import escape, pam_stack
 from pam_pyhome.formats.pam_stack import Rule, Step
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def with_lines(files: Files, name: str, content: bytes, present: Callable[[Rule]
 
     `present` tells whether a module is installed. SetupError if there is no place for one.
     """
-    lines = content.splitlines(keepends=True)
+    lines = escape.lines(content)
     inserts: list[tuple[int, bytes]] = []
     for kind, line in LINES.items():
         steps = pam_stack.chain(files, name, kind)
@@ -48,7 +48,7 @@ def with_lines(files: Files, name: str, content: bytes, present: Callable[[Rule]
 
 def without_lines(content: bytes) -> bytes:
     """The content without what `with_lines` puts in."""
-    return b"".join(line for line in content.splitlines(keepends=True) if line not in LINES.values())
+    return b"".join(line for line in escape.lines(content) if line not in LINES.values())
 
 
 def _place(steps: Sequence[Step], own: Sequence[Rule], kind: str, present: Callable[[Rule], bool]) -> int:

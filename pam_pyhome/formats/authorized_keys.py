@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import struct
 
+from pam_pyhome.formats.escape import lines
 from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
@@ -92,7 +93,7 @@ def parse_authorized_keys(data: bytes) -> KeyFile:
     keys: list[Key] = []
     bad: list[BadLine] = []
     kept: list[bytes] = []
-    for number, line in enumerate(_lines(data), 1):
+    for number, line in enumerate(lines(data), 1):
         try:
             key = _parse_line(number, line)
         except _LineError as error:
@@ -102,13 +103,6 @@ def parse_authorized_keys(data: bytes) -> KeyFile:
         if key is not None:
             keys.append(key)
     return KeyFile(tuple(keys), tuple(bad), b"".join(kept))
-
-
-def _lines(data: bytes) -> list[bytes]:
-    """The lines with their ends; other than `bytes.splitlines`, only LF ends one."""
-    lines = [line + b"\n" for line in data.split(b"\n")]
-    last = lines.pop()[:-1]
-    return [*lines, last] if last else lines
 
 
 def _parse_line(number: int, line: bytes) -> Key | None:

@@ -1,4 +1,4 @@
-r"""Backslash and three octal digits for bytes that would break a line-based file: ``\040`` is a space."""
+r"""The lines of a file, and backslash and three octal digits for bytes that would break one: ``\040`` is a space."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from pam_pyhome.errors import FormatError
 
 _OCTAL = b"01234567"
 _HIGHEST = 0o377
+
+
+def lines(data: bytes) -> list[bytes]:
+    """The lines with their ends, which the last may lack. Unlike for `bytes.splitlines`, a CR ends none.
+
+    The kernel puts it into mountinfo as it is, and to sshd and PAM it is no end of a line either.
+    """
+    *whole, last = data.split(b"\n")
+    return [line + b"\n" for line in whole] + ([last] if last else [])
 
 
 def undo_octal(data: bytes, what: str) -> bytes:

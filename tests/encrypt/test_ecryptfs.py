@@ -87,6 +87,7 @@ def test_filled(machine: EncryptMachine) -> None:
     assert "/home/.ecryptfs" not in machine.run(["cat", "/proc/mounts"])
 
 
+@pytest.mark.guarantee(16)
 def test_filling_fails(machine: EncryptMachine) -> None:
     machine.add_plain()
     rsync = machine.path("/usr/bin/rsync")
@@ -116,6 +117,7 @@ def test_taken_back(machine: EncryptMachine) -> None:
     ],
     ids=["nothing", "plain", "encrypted", "both"],
 )
+@pytest.mark.guarantee(16)
 def test_killed_halfway(machine: EncryptMachine, touched: list[Touch], settled: str) -> None:
     """Whichever of the two was used since is the one that counts."""
     machine.add_plain()

@@ -15,6 +15,7 @@ from tests.login.homes import ADA
 pytestmark = pytest.mark.root
 
 
+@pytest.mark.guarantee(16)
 def test_there_and_back(machine: EncryptMachine) -> None:
     """The whole story: encrypt, log in, confirm, decrypt, confirm."""
     home = machine.add_plain()
@@ -59,6 +60,7 @@ def test_what_was_sparse_still_is(machine: EncryptMachine) -> None:
     assert (home / "sparse").stat().st_blocks * 512 < 1 << 20
 
 
+@pytest.mark.guarantee(16)
 def test_confirm_waits_for_a_login(machine: EncryptMachine) -> None:
     machine.add_plain()
     machine.convert("encrypt", "ada")

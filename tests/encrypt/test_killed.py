@@ -72,6 +72,7 @@ def chosen(steps: int) -> list[int]:
     return [*range(1, steps - 12, max((steps - 12) // 5, 1)), *range(max(steps - 12, 1), steps + 1)]
 
 
+@pytest.mark.guarantee(16)
 def test_killed_at_any_step_there_and_back(machine: EncryptMachine) -> None:
     before = state(machine.path("/home/ada"))
     steps = {}
@@ -123,6 +124,7 @@ def test_ended_or_out_of_space(machine: EncryptMachine, how: str) -> None:
     assert state(machine.path("/home/ada")) == before
 
 
+@pytest.mark.guarantee(16)
 def test_confirming_is_killed(machine: EncryptMachine) -> None:
     before = state(machine.path("/home/ada"))
     machine.convert("encrypt", "ada")

@@ -179,6 +179,7 @@ def test_sockets_in_an_encrypted_home(machine: EncryptMachine) -> None:
     assert machine.remains() == []
 
 
+@pytest.mark.guarantee(16)
 def test_a_home_that_is_changed_all_the_time(machine: EncryptMachine) -> None:
     """By root, who has nothing open there: the copies do not change places."""
     home = machine.add_plain()

@@ -74,6 +74,7 @@ def file_of(machine: FscryptMachine, which: str) -> Path:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.guarantee(9)
 def test_without_a_copy_the_login_goes_on_and_says_what_is_the_matter(machine: FscryptMachine, which: str, way: str) -> None:
     WAYS[way](file_of(machine, which))
     said = machine.pam("login", "ada", *answers(PASSWORD), "auth", "setcred", "open", "close")
@@ -85,6 +86,7 @@ def test_without_a_copy_the_login_goes_on_and_says_what_is_the_matter(machine: F
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "a directory"])
+@pytest.mark.guarantee(10)
 def test_the_good_copy_mends_it(machine: FscryptMachine, which: str, way: str) -> None:
     path = file_of(machine, which)
     before, status = path.read_bytes(), path.stat()
@@ -107,6 +109,7 @@ def test_the_whole_metadata_directory_gone(machine: FscryptMachine) -> None:
 
 
 @pytest.mark.parametrize("costs", ["time", "memory"])
+@pytest.mark.guarantee(6)
 def test_costs_beyond_reason_are_refused_at_once(machine: FscryptMachine, costs: str) -> None:
     """A login is not to be kept waiting, nor the machine to be eaten up, by what a file says."""
     path = machine.protector()

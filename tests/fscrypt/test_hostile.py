@@ -38,6 +38,7 @@ def test_a_home_that_its_owner_made(shared: FscryptMachine) -> None:
     assert shared.protector().stat().st_uid == ADA
 
 
+@pytest.mark.guarantee(5)
 def test_another_users_files_count_for_nothing(shared: FscryptMachine) -> None:
     """CVE-2022-25326 and CVE-2022-25328: what bob leaves in the common directories neither stops nor delays ada."""
     script = """
@@ -57,6 +58,7 @@ def test_another_users_files_count_for_nothing(shared: FscryptMachine) -> None:
     assert "stays locked" not in shared.log()
 
 
+@pytest.mark.guarantee(6)
 def test_a_protector_that_says_it_is_another_users(shared: FscryptMachine) -> None:
     """It is no login protector of hers any more; what is left is the recovery passphrase, and nobody answers."""
     protector = shared.protector()

@@ -175,6 +175,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "run" / "derive"
 
 
+@pytest.mark.guarantee(20)
 def test_memory_is_bounded_across_processes(place: Path) -> None:
     with Holder(place, 5, "a") as one, Holder(place, 3, "b") as two:
         assert one.holds(10)
@@ -185,6 +186,7 @@ def test_memory_is_bounded_across_processes(place: Path) -> None:
             assert three.holds(10)
 
 
+@pytest.mark.guarantee(20)
 def test_nobody_is_overtaken(place: Path) -> None:
     """One who needs much gets it, however many who need little come behind."""
     with Holder(place, 6, "a") as first:
@@ -200,6 +202,7 @@ def test_nobody_is_overtaken(place: Path) -> None:
                 assert small.holds(10)
 
 
+@pytest.mark.guarantee(20)
 def test_one_user_takes_one_turn_at_a_time(place: Path) -> None:
     with Holder(place, 1, "ada") as one, Holder(place, 1, "ada") as two:
         assert sum((one.holds(), two.holds())) == 1

@@ -28,6 +28,7 @@ def reset(machine: FscryptMachine, new: bytes) -> list[str]:
     return machine.pam("login", "ada", *answers(new, new), "chauthtok")
 
 
+@pytest.mark.guarantee(12)
 def test_passwd_changes_both(machine: FscryptMachine) -> None:
     before = machine.protector().read_bytes()
     assert passwd(machine, PASSWORD, NEW, NEW)[-1] == "chauthtok 0"
@@ -52,6 +53,7 @@ def test_while_the_home_is_open(machine: FscryptMachine) -> None:
     assert machine.opens(NEW)
 
 
+@pytest.mark.guarantee(12)
 def test_a_wrong_old_password_changes_nothing(machine: FscryptMachine) -> None:
     before = machine.snapshot(*EVERYTHING)
     assert passwd(machine, b"wrong", NEW, NEW)[-1] != "chauthtok 0"
@@ -70,6 +72,7 @@ def test_new_passwords_that_differ_leave_both_as_they_were(machine: FscryptMachi
     assert {path.name for path in machine.path("/.fscrypt").iterdir()} == {"policies", "protectors"}
 
 
+@pytest.mark.guarantee(12)
 def test_a_home_that_is_out_of_step_stops_the_change_before_it_begins(machine: FscryptMachine) -> None:
     reset(machine, OTHER)
     before = machine.snapshot(*EVERYTHING)
@@ -88,6 +91,7 @@ def test_passwd_asks_once_for_the_password_that_the_home_has(machine: FscryptMac
     assert machine.opens(NEW)
 
 
+@pytest.mark.guarantee(12)
 def test_root_is_told_what_a_reset_means_and_the_next_login_asks_for_the_old_password(machine: FscryptMachine) -> None:
     before = machine.protector().read_bytes()
     assert any("still opens with the old password only" in line for line in reset(machine, NEW))
@@ -135,6 +139,7 @@ def test_a_protector_that_cannot_be_written_stops_the_change_before_it_begins(ma
     assert differences(before, machine.snapshot("/etc", "/.fscrypt")) == []
 
 
+@pytest.mark.guarantee(10)
 def test_a_change_on_a_full_disk_fails_before_it_begins_or_not_at_all(machine: FscryptMachine) -> None:
     """The metadata of `/` on a file system of its own, which is filled up behind the check."""
     machine.run(["cp", "-a", "/.fscrypt", "/srv/metadata"])
@@ -169,6 +174,7 @@ def test_a_change_without_room_for_copies_fails_before_it_begins_or_not_at_all(m
     assert [machine.inside("unlock", each)[:5] for each in (PASSWORD, NEW)] == ["Wrong", "1 Tru"]
 
 
+@pytest.mark.guarantee(11)
 def test_killed_at_any_system_call_either_password_opens_the_home(machine: FscryptMachine) -> None:
     """A worker that dies at its first, second, … write, fsync, truncation or rename."""
     for call in ("write", "fsync", "ftruncate", "renameat"):

@@ -24,6 +24,7 @@ def start(machine: FscryptMachine, *steps: str, before: tuple[str, ...] = SESSIO
             return session, int(line.split()[1])
 
 
+@pytest.mark.guarantee(2, 13)
 def test_the_home_is_open_while_any_session_lasts(machine: FscryptMachine) -> None:
     one, _ = start(machine, "wait", "close")
     two, _ = start(machine, "wait", "close")
@@ -62,6 +63,7 @@ def test_a_fork_between_auth_and_session(machine: FscryptMachine, steps: tuple[s
     assert not machine.is_open()
 
 
+@pytest.mark.guarantee(2)
 def test_a_session_that_is_killed_does_not_keep_the_home_open(machine: FscryptMachine) -> None:
     """pam_fscrypt's count of sessions stays at one until the next boot."""
     with machine.background(pyhomed()):
@@ -121,6 +123,7 @@ def test_a_login_to_a_partly_locked_home_opens_it_again(machine: FscryptMachine)
     assert "Unlocked: No" in machine.fscrypt("status", "/home/ada")
 
 
+@pytest.mark.guarantee(4)
 def test_nothing_is_added_to_the_session_keyring(machine: FscryptMachine) -> None:
     said = machine.pam("login", "ada", "join", *SESSION, "sh=root:keyctl show @s; cat /run/pyhome/61001/open")
     assert "backend=fscrypt" in said
@@ -128,6 +131,7 @@ def test_nothing_is_added_to_the_session_keyring(machine: FscryptMachine) -> Non
     assert not any("user: " in line or line.startswith("key=") for line in said), said
 
 
+@pytest.mark.guarantee(2)
 def test_many_sessions_leave_nothing_behind(machine: FscryptMachine) -> None:
     assert machine.log_in(PASSWORD, READ) == OPENED
     before = machine.run(["sh", "-c", "ls -R /run/pyhome /var/lib/pyhome; cat /proc/keys | grep -c fscrypt; true"])

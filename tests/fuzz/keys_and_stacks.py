@@ -28,11 +28,14 @@ def _said(file: authorized_keys.KeyFile) -> list[tuple[bytes, str, bytes, bytes]
     return [(key.options, key.key_type, key.blob, key.comment) for key in file.keys]
 
 
+_ORIGIN = b"# From the files of uid 1001, home 8:1/13 in -\n"
+
+
 @target(
     "layout-merge",
     seeds=[
-        b"\n====\n".join(each)
-        for each in ((b"\1", layout.MARKER + _ED25519, _OPTIONS), (b"\0", _ED25519 + layout.MARKER, _ED25519))
+        b"\n====\n".join((b"\1", layout.MARKER + _ED25519, _OPTIONS)),
+        b"\n====\n".join((b"\0", _ED25519 + layout.MARKER + _ORIGIN + _ED25519, _ORIGIN + _ED25519)),
     ],
     longest=2048,
 )
@@ -40,13 +43,17 @@ def merged(data: bytes) -> None:
     """The administrator's part stays as it is; doing it again changes nothing; the user's part has the user's keys."""
     how, held, own = parts(data, 3)
     sources = (layout.Source("/home/ada/.ssh/authorized_keys", own),)
-    keys = layout.Keys(held, sources, complete=how[:1] == b"\1")
+    mine = layout.Origin(1000, "8:1/12", "8:1/2")
+    keys = layout.Keys(held, sources, complete=how[:1] == b"\1", origin=mine)
     content, _ = layout.merge("/etc/ssh/authorized_keys.d/ada", keys)
-    foreign, *_ = layout.split(held)
-    kept, _, users = layout.split(content)
+    foreign, before, _ = layout.split(held)
+    kept, origin, users = layout.split(content)
     assert kept in {foreign, foreign + b"\n"}
-    again, _ = layout.merge("/etc/ssh/authorized_keys.d/ada", layout.Keys(content, sources, keys.complete))
+    again, _ = layout.merge("/etc/ssh/authorized_keys.d/ada", layout.Keys(content, sources, keys.complete, mine))
     assert again == content
+    assert not users or origin == mine
+    if before is not None and before.uid != mine.uid:
+        assert _said(authorized_keys.parse_authorized_keys(users)) == _said(authorized_keys.parse_authorized_keys(own))
     if keys.complete and users:
         assert _said(authorized_keys.parse_authorized_keys(users)) == _said(authorized_keys.parse_authorized_keys(own))
 

@@ -46,10 +46,13 @@ def parsed(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None
 
 
 def check_sentence(error: PyhomeError, say: Callable[[str], str] = str) -> None:
-    """A refusal is told to people: one line that a terminal and the log can take, whatever the bytes were."""
+    """A refusal is told to people: one line that a terminal and the log can take, whatever the bytes were.
+
+    `say` is how a front end tells what quotes text of root's, which may be of any length.
+    """
     sentence = say(str(error))
+    assert len(sentence) < 500 or say is not str, f"too long: {sentence!r}"
     assert sentence.isprintable(), f"not printable: {sentence!r}"
-    assert len(sentence) < 500, f"too long: {sentence!r}"
 
 
 def parts(data: bytes, count: int) -> list[bytes]:

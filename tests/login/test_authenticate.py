@@ -59,6 +59,7 @@ def test_the_right_password(machine: LoginMachine) -> None:
     assert TRIED in machine.log()
 
 
+@pytest.mark.guarantee(14)
 def test_a_wrong_password_is_slow(machine: LoginMachine) -> None:
     began = time.monotonic()
     said = machine.pam("strict", "ada", *answers(b"wrong"), "auth", "setcred", "open")
@@ -76,6 +77,7 @@ def test_how_slow_is_said_to_libpam(machine: LoginMachine) -> None:
 
 
 @pytest.mark.parametrize("given", [(), ("answer=",)], ids=["nobody answers", "an empty answer"])
+@pytest.mark.guarantee(14)
 def test_no_password_is_no_verification(machine: LoginMachine, given: tuple[str, ...]) -> None:
     assert machine.pam("strict", "ada", *given, "auth")[-1] == f"auth {AUTHINFO_UNAVAIL}"
 
@@ -102,7 +104,7 @@ def test_a_passphrase_of_its_own(machine: LoginMachine) -> None:
     assert machine.pam("strict", "ada", *answers(PASSWORD), "auth")[-1] == f"auth {AUTH_ERR}"
 
 
-@pytest.mark.guarantee(14)
+@pytest.mark.guarantee(7, 14)
 def test_what_was_changed_verifies_nothing_whatever_becomes_of_the_key_file(machine: LoginMachine) -> None:
     """Its owner's processes can damage it, or put an older one back, and know what `Private.sig` has to say for another."""
     old = machine.wrapped().read_bytes()
@@ -171,6 +173,7 @@ def test_recovery_keys_that_are_approved_verify_as_well(machine: LoginMachine) -
     assert verifies(machine, first.encode()) != "auth 0"
 
 
+@pytest.mark.guarantee(14)
 def test_a_home_that_is_no_home_of_ours(machine: LoginMachine) -> None:
     link = machine.path("/home/ada/.ecryptfs")
     link.unlink()
@@ -181,6 +184,7 @@ def test_a_home_that_is_no_home_of_ours(machine: LoginMachine) -> None:
 
 
 @pytest.mark.parametrize("password", [PASSWORD, b"wrong"])
+@pytest.mark.guarantee(14)
 def test_without_it_even_sufficient_lets_nobody_in(machine: LoginMachine, password: bytes) -> None:
     machine.write_pam("lax")
     rules = ("optional pam_unix.so nodelay", "sufficient pam_pyhome.so", "required pam_deny.so")

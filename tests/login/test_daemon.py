@@ -79,6 +79,7 @@ def _connection(machine: LoginMachine) -> socket.socket:
     return connection
 
 
+@pytest.mark.guarantee(2)
 def test_it_notices_a_session_that_was_killed(machine: LoginMachine) -> None:
     opened = record(machine)
     with daemon(machine):
@@ -93,6 +94,7 @@ def test_it_notices_a_session_that_was_killed(machine: LoginMachine) -> None:
     assert machine.leases(ADA) == []
 
 
+@pytest.mark.guarantee(13)
 def test_the_home_is_kept_for_the_session_that_is_left(machine: LoginMachine) -> None:
     with daemon(machine):
         first, first_pid = session(machine)
@@ -119,6 +121,7 @@ def test_each_home_by_itself(machine: LoginMachine) -> None:
         assert eventually(lambda: not adas_record.exists())
 
 
+@pytest.mark.guarantee(13)
 def test_a_restart_forgets_nothing(machine: LoginMachine) -> None:
     with daemon(machine):
         going_on, pid = session(machine)
@@ -169,6 +172,7 @@ def test_the_end_of_one_session_looks_for_others_behind_the_gate(machine: LoginM
     assert machine.leases(ADA) == []
 
 
+@pytest.mark.guarantee(2)
 def test_keys_of_a_locked_home_are_useless(machine: LoginMachine) -> None:
     serial = keyutils.add_key(b"pyhome-test:revoked", b"x" * 740, keyutils.KEY_SPEC_USER_KEYRING)
     opened = record(machine, keys=(serial,))
@@ -294,6 +298,7 @@ for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM, socket.SOCK_DGRAM):
 """
 
 
+@pytest.mark.guarantee(5)
 def test_nobody_but_root_may_speak_to_it(machine: LoginMachine) -> None:
     with daemon(machine):
         status = machine.path(SOCKET).stat()
@@ -328,6 +333,7 @@ def test_a_backend_of_another_version_is_left_alone(machine: LoginMachine) -> No
     assert "backend fancyfs: is not known to this version" in machine.log()
 
 
+@pytest.mark.guarantee(7)
 def test_a_state_directory_of_somebody_else_is_not_used(machine: LoginMachine) -> None:
     opened = record(machine)
     os.chown(opened.parent, BOB, BOB)

@@ -86,6 +86,7 @@ def sentences(said: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.guarantee(9)
 def test_without_a_copy_the_login_goes_on_with_one_sentence(machine: LoginMachine, damage: str) -> None:
     DAMAGES[damage](machine)
     before = machine.snapshot(*WATCHED)
@@ -103,6 +104,7 @@ def test_without_a_copy_the_login_goes_on_with_one_sentence(machine: LoginMachin
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.guarantee(7, 14)
 def test_without_a_copy_nothing_is_verified_by_it(machine: LoginMachine, damage: str) -> None:
     machine.write_pam("strict", "authenticate")
     DAMAGES[damage](machine)
@@ -138,6 +140,7 @@ def test_with_a_copy_the_home_opens_and_is_mended(machine: LoginMachine, inside:
     assert inside("verify", PASSWORD) == "ok"
 
 
+@pytest.mark.guarantee(10)
 def test_what_was_replaced_is_not_lost(machine: LoginMachine, inside: Inside) -> None:
     machine.keep_copies()
     machine.wrapped().write_bytes(b"perhaps somebody can make sense of this")
@@ -145,6 +148,7 @@ def test_what_was_replaced_is_not_lost(machine: LoginMachine, inside: Inside) ->
     assert (machine.kept() / "wrapped-passphrase.previous").read_bytes() == b"perhaps somebody can make sense of this"
 
 
+@pytest.mark.guarantee(10)
 def test_every_truncation_is_recognised_and_cured(machine: LoginMachine, inside: Inside) -> None:
     whole = machine.wrapped().read_bytes()
     answers_without = []
@@ -160,6 +164,7 @@ def test_every_truncation_is_recognised_and_cured(machine: LoginMachine, inside:
         assert machine.wrapped().read_bytes() == whole, size
 
 
+@pytest.mark.guarantee(15)
 def test_a_flipped_bit_anywhere_never_opens_to_another_key(machine: LoginMachine, inside: Inside) -> None:
     whole = machine.wrapped().read_bytes()
     for place in range(len(whole)):
@@ -177,6 +182,7 @@ def test_a_flipped_bit_anywhere_never_opens_to_another_key(machine: LoginMachine
         assert machine.wrapped().read_bytes() == whole, place
 
 
+@pytest.mark.guarantee(10)
 def test_a_copy_that_is_no_good_either_is_not_believed(machine: LoginMachine, inside: Inside) -> None:
     machine.keep_copies()
     for path in (machine.wrapped(), machine.kept() / "wrapped-passphrase"):
@@ -206,6 +212,7 @@ def test_ciphertext_that_is_not_there(machine: LoginMachine) -> None:
     assert "/home/ada/.Private: there is no such directory" in machine.log()
 
 
+@pytest.mark.guarantee(3)
 def test_a_weak_file_is_renewed_only_after_it_has_proved_itself(machine: LoginMachine, inside: Inside) -> None:
     """Version 1, whose salt everybody knows."""
     weak = version_1(PASSWORD)

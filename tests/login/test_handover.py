@@ -124,6 +124,7 @@ def test_the_user_can_do_nothing_with_it(machine: LoginMachine) -> None:
     assert arrivals(machine) == 1
 
 
+@pytest.mark.guarantee(4)
 def test_another_process_gets_nothing(machine: LoginMachine) -> None:
     first = machine.start("login", "ada", "pid", *answers(PASSWORD), "child{", "auth", "}", "wait", "open")
     pid = int(first.line().split()[1])
@@ -137,6 +138,7 @@ def test_another_process_gets_nothing(machine: LoginMachine) -> None:
     assert arrivals(machine) == 1
 
 
+@pytest.mark.guarantee(4)
 def test_another_user_gets_nothing(machine: LoginMachine) -> None:
     """As in sudo, which changes the user inside one handle."""
     machine.add_home("bob", BOB, b"bob's own")

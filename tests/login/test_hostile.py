@@ -118,6 +118,7 @@ def change_password(machine: LoginMachine) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.guarantee(6)
 def test_in_place_of_a_file(machine: LoginMachine, name: str) -> None:
     path = machine.config("ada") / name
     before = machine.snapshot(*OTHERS)
@@ -170,6 +171,7 @@ def test_between_the_two_passes_of_a_password_change(machine: LoginMachine) -> N
 
 
 @pytest.mark.parametrize("place", ["the shared directory", "the link in the home", "the ciphertext", "the home itself"])
+@pytest.mark.guarantee(6)
 def test_in_place_of_a_directory(machine: LoginMachine, place: str) -> None:
     path = {
         "the shared directory": machine.config("ada"),
@@ -187,6 +189,7 @@ def test_in_place_of_a_directory(machine: LoginMachine, place: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["/home/.ecryptfs/bob/.ecryptfs", "/root", "/proc/self/cwd", "/home/ada/elsewhere", "."])
+@pytest.mark.guarantee(6)
 def test_a_link_that_leads_elsewhere(machine: LoginMachine, target: str) -> None:
     """Even to a perfect copy of one's own: the only link that counts is the one that ecryptfs-utils makes."""
     shutil.copytree(machine.config("ada"), machine.path("/home/ada/elsewhere"))
@@ -237,6 +240,7 @@ def test_a_squatted_name(machine: LoginMachine, what: str) -> None:
         ("/proc/{pid}", "is on a file system of type 0x9fa0"),
     ],
 )
+@pytest.mark.guarantee(5)
 def test_a_mount_point_that_is_not_the_users(machine: LoginMachine, mountpoint: str, reason: str) -> None:
     """Among them /proc/PID, a directory of the kernel's that looks like the user's own."""
     machine.path("/home/bob").chmod(0o755)
@@ -301,6 +305,7 @@ time.sleep(300)
 
 
 @pytest.mark.parametrize("place", ["/home/.ecryptfs/ada/.ecryptfs", "/home/.ecryptfs/ada/.Private", "/home/ada"])
+@pytest.mark.guarantee(6)
 def test_a_file_system_of_the_users_that_never_answers(machine: LoginMachine, place: str) -> None:
     """FUSE, which lets anybody make one."""
     os.mknod(machine.path("/dev/fuse"), stat.S_IFCHR | 0o666, os.makedev(10, 229))
@@ -314,6 +319,7 @@ LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")
 HARMLESS = {"mount", "close", "fstat", "fstatfs"}  # the kernel checks the first itself; the others are about open descriptors
 
 
+@pytest.mark.guarantee(6)
 def test_the_home_is_touched_with_its_owners_rights_only(machine: LoginMachine) -> None:
     """Each system call of each worker that names something in the home is made with the owner's effective uid."""
     talk = Talk(machine, authtok=PASSWORD, oldauthtok=PASSWORD)

@@ -287,6 +287,7 @@ def test_nobodys_list_of_mappings_is_read(machine: LoginMachine) -> None:
     assert not re.search(r'"/proc/\d+/(maps|smaps|cmdline|environ|mem)', opened)
 
 
+@pytest.mark.guarantee(6)
 def test_a_file_system_that_never_answers_does_not_stop_the_search(machine: LoginMachine) -> None:
     """Somebody else's, while the holders of a home are looked for."""
     os.mknod(machine.path("/dev/fuse"), stat.S_IFCHR | 0o666, os.makedev(10, 229))

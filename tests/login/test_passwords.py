@@ -25,6 +25,7 @@ def passwd(machine: LoginMachine, *typed: bytes) -> list[str]:
     return machine.pam("login", "ada", HIMSELF, *answers(*typed), "chauthtok")
 
 
+@pytest.mark.guarantee(12)
 def test_passwd_changes_both(machine: LoginMachine) -> None:
     before = machine.wrapped().read_bytes()
     assert passwd(machine, PASSWORD, NEW, NEW)[-1] == "chauthtok 0"
@@ -43,6 +44,7 @@ def test_passwd_changes_both(machine: LoginMachine) -> None:
     assert "opens with the new password" in machine.log()
 
 
+@pytest.mark.guarantee(12)
 def test_a_wrong_old_password_changes_nothing(machine: LoginMachine) -> None:
     before = machine.snapshot(*EVERYTHING)
     assert passwd(machine, b"wrong", NEW, NEW)[-1] != "chauthtok 0"
@@ -59,6 +61,7 @@ def test_new_passwords_that_differ_leave_both_as_they_were(machine: LoginMachine
     assert not list(machine.config("ada").glob("*new*"))
 
 
+@pytest.mark.guarantee(12)
 def test_a_home_that_is_out_of_step_stops_the_change_before_it_begins(machine: LoginMachine) -> None:
     wrap(machine.wrapped(), OTHER)
     before = machine.snapshot(*EVERYTHING)
@@ -116,6 +119,7 @@ def test_root_is_told_what_a_reset_means(machine: LoginMachine) -> None:
     assert machine.opens(PASSWORD)
 
 
+@pytest.mark.guarantee(12)
 def test_after_a_reset_the_next_login_asks_once_for_the_old_password(machine: LoginMachine) -> None:
     machine.pam("login", "ada", *answers(NEW, NEW), "chauthtok")
     before = machine.snapshot("/home")
@@ -142,6 +146,7 @@ def test_the_repair_once_the_mount_has_proved_the_key(machine: LoginMachine) -> 
     assert not any("Old password" in line for line in said)
 
 
+@pytest.mark.guarantee(12)
 def test_the_repair_does_not_undo_a_change_that_came_between(machine: LoginMachine) -> None:
     with Inside(machine) as inside:
         inside("prepare", PASSWORD, NEW)
@@ -160,6 +165,7 @@ def test_an_old_password_that_is_wrong_too_is_not_asked_for_again(machine: Login
 
 
 @pytest.mark.parametrize("replies", [(), (NEW,)], ids=["no conversation", "sshd, which answers with what was typed before"])
+@pytest.mark.guarantee(9)
 def test_where_nobody_can_be_asked_the_login_goes_on(machine: LoginMachine, replies: tuple[bytes, ...]) -> None:
     machine.pam("login", "ada", *answers(NEW, NEW), "chauthtok")
     said = machine.pam("login", "ada", *answers(NEW, *replies), "auth", "open")
@@ -198,6 +204,7 @@ def test_an_expired_password_and_a_repair_in_one_login(machine: LoginMachine) ->
 
 
 @pytest.mark.parametrize("broken", ["another password", "no key file", "damaged", "no room"])
+@pytest.mark.guarantee(9)
 def test_an_expired_password_never_keeps_anybody_out(machine: LoginMachine, broken: str) -> None:
     if broken == "another password":
         wrap(machine.wrapped(), OTHER)

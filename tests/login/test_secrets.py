@@ -56,6 +56,7 @@ def everything_that_can_happen(machine: LoginMachine, service: str) -> list[str]
 
 
 @pytest.mark.parametrize("arguments", ["debug", "debug authenticate", "debug keyring=user"])
+@pytest.mark.guarantee(8)
 def test_the_log_and_the_terminal(machine: LoginMachine, arguments: str) -> None:
     machine.write_debian("chatty", arguments)
     said = "\n".join(everything_that_can_happen(machine, "chatty")).encode()
@@ -70,6 +71,7 @@ def test_the_log_and_the_terminal(machine: LoginMachine, arguments: str) -> None
         assert b'File "' not in text
 
 
+@pytest.mark.guarantee(2, 8)
 def test_no_file_keeps_a_secret(machine: LoginMachine) -> None:
     everything_that_can_happen(machine, "login")
     for directory in ("/run", "/home", "/dev", "/var/lib/pyhome"):
@@ -101,6 +103,7 @@ class Interrupted(Talk):
             return False
 
 
+@pytest.mark.guarantee(8)
 def test_arguments_environment_and_memory_of_a_worker(machine: LoginMachine) -> None:
     seen: list[dict[str, bytes]] = []
 
@@ -116,6 +119,7 @@ def test_arguments_environment_and_memory_of_a_worker(machine: LoginMachine) -> 
     assert int(locked.split()[1]) > 0  # nothing goes to swap
 
 
+@pytest.mark.guarantee(8)
 def test_a_worker_leaves_no_core_even_where_the_limit_is_lifted(machine: LoginMachine) -> None:
     root = machine.path("/")
     lifted = ["sh", "-c", 'ulimit -c unlimited; cd /; exec "$@"', "sh"]

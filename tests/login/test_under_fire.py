@@ -104,6 +104,7 @@ def assert_openable(machine: LoginMachine, inside: Inside, code: int | None, ste
 
 
 @pytest.mark.parametrize("mishap", MISHAPS)
+@pytest.mark.guarantee(11)
 def test_the_update_survives_at_every_step(machine: LoginMachine, inside: Inside, mishap: str) -> None:
     change = Change(machine, "update")
     steps = change.steps()
@@ -116,6 +117,7 @@ def test_the_update_survives_at_every_step(machine: LoginMachine, inside: Inside
 
 
 @pytest.mark.parametrize("mishap", MISHAPS)
+@pytest.mark.guarantee(11)
 def test_nothing_has_changed_when_the_check_ends_at_any_step(machine: LoginMachine, inside: Inside, mishap: str) -> None:
     change = Change(machine, "check")
     steps = change.steps()
@@ -166,6 +168,7 @@ KINDS = ["tmpfs", "ext4", "ext4 without inodes"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.guarantee(10)
 def test_a_full_disk_stops_the_change_before_it_begins(machine: LoginMachine, inside: Inside, tmp_path: Path, kind: str) -> None:
     a_file_system(machine, kind, tmp_path / "image")
     fill(machine, kind)
@@ -179,6 +182,7 @@ def test_a_full_disk_stops_the_change_before_it_begins(machine: LoginMachine, in
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.guarantee(10)
 def test_a_disk_that_fills_up_after_the_check_does_no_harm(
     machine: LoginMachine, inside: Inside, tmp_path: Path, kind: str
 ) -> None:

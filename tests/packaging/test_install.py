@@ -185,6 +185,7 @@ def test_user_without_encrypted_home_logs_in_through_the_whole_stack(installed: 
     assert installed.run("su -l ada -c 'id -un'").stdout == "ada\n"
 
 
+@pytest.mark.guarantee(9)
 def test_nobody_is_locked_out_if_the_worker_is_missing(installed: Chroot) -> None:
     installed.run("useradd --create-home --shell /bin/sh ada && echo ada:correct-horse | chpasswd")
     installed.run(

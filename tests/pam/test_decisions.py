@@ -86,6 +86,7 @@ def test_module_arguments_come_after_the_file(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("how", ["writable by others", "writable by a group", "of a user", "link", "directory", "too large", "NUL"])
+@pytest.mark.guarantee(7)
 def test_a_configuration_file_that_must_not_be_believed(machine: Machine, how: str) -> None:
     path = machine.path("/etc/pyhome.conf")
     machine.configure("skip_services=test\n")
@@ -113,6 +114,7 @@ def test_without_root_nothing_can_be_done(machine: Machine) -> None:
     assert machine.worker_runs() == []
 
 
+@pytest.mark.guarantee(14)
 def test_authenticate_never_ignores(machine: Machine) -> None:
     machine.add_user("bob", 61002, encrypted=False)
     machine.write_pam("strict", "authenticate")
@@ -122,6 +124,7 @@ def test_authenticate_never_ignores(machine: Machine) -> None:
     assert machine.worker_runs() == []
 
 
+@pytest.mark.guarantee(6)
 def test_the_home_is_looked_for_with_its_owners_rights(machine: Machine) -> None:
     machine.path("/home/.ecryptfs/ada/.ecryptfs").chmod(0)
     assert_nothing(machine, "test", "ada")
@@ -220,6 +223,7 @@ def test_a_record_that_says_nothing_true(machine: Machine, name: str) -> None:
     "how",
     ["record of the user", "record a link", "record a pipe", "directory of the user", "directory open to all", "directory a link"],
 )
+@pytest.mark.guarantee(7)
 def test_a_record_that_must_not_be_believed(machine: Machine, how: str) -> None:
     machine.run(["mount", "-t", "tmpfs", "home", "/home/ada"])
     machine.record_open(61001, "/home/ada")

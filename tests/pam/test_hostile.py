@@ -70,6 +70,7 @@ def plant(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("ruid", [0, 61002])
+@pytest.mark.guarantee(5)
 def test_the_worker_starts_from_nothing(machine: Machine, ruid: int) -> None:
     plant(machine)
     machine.install_worker(LOOK_AROUND)
@@ -104,6 +105,7 @@ def test_a_lease_needs_no_room_for_its_text(machine: Machine) -> None:
     assert [line.split()[0] for line in listing if "lease." in line] == ["0"]
 
 
+@pytest.mark.guarantee(5)
 def test_su_of_a_hostile_user(machine: Machine) -> None:
     plant(machine)
     machine.add_user("eve", 61002, encrypted=False)

@@ -42,6 +42,7 @@ def test_the_session_reads_its_key(keyed: Machine) -> None:
     assert (key, content, status) == ("user;0;0;0b000000;pyhome:test", "b'the secret'", "sh 0")
 
 
+@pytest.mark.guarantee(4)
 def test_the_keyring_of_all_sessions_of_a_user_is_not_that_of_one(keyed: Machine) -> None:
     steps = (f"ruid={ANN}", f"sh=ann:{SESSION}", "open", f"sh=ann:{SESSION}; {READ}")
     before, _, after, content, _ = outputs(keyed.pam("test", "ann", *steps))
@@ -67,6 +68,7 @@ def test_without_one_a_keyring_of_the_user_is_joined(keyed: Machine) -> None:
     assert (content, linked) == ("b'the secret'", "1")
 
 
+@pytest.mark.guarantee(4)
 def test_su_from_another_users_session(keyed: Machine) -> None:
     """The child is `su`, started from Bob's shell, which the parent stands for: both have Bob's session keyring."""
     steps = (
@@ -80,6 +82,7 @@ def test_su_from_another_users_session(keyed: Machine) -> None:
     assert said[-1] == "sh 1"
 
 
+@pytest.mark.guarantee(4)
 def test_other_sessions_and_other_users_read_nothing(keyed: Machine) -> None:
     session = keyed.start("login", "ann", "open", "sh=ann:keyctl search @s user pyhome:test", "wait", "close")
     session.line()
@@ -102,6 +105,7 @@ def test_the_user_cannot_pass_the_key_on_or_change_it(keyed: Machine, attempt: s
     assert outputs(keyed.pam("login", "ann", "open", f"sh=ann:{script}", "close")) == ["b'the secret'", "sh 0"]
 
 
+@pytest.mark.guarantee(4)
 def test_a_key_of_the_same_name_is_displaced_and_learns_nothing(keyed: Machine) -> None:
     squat = "K=$(keyctl add user pyhome:test mine @s); keyctl setperm $K 0x3f3f3f3f; keyctl link $K @u; echo $K"
     after = f"{SHOW}; {READ}; keyctl pipe $(keyctl search @u user pyhome:test); echo; keyctl purge -s user pyhome:test >/dev/null"

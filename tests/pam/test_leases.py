@@ -88,6 +88,7 @@ def test_the_descriptor_is_out_of_the_way_and_not_inherited(machine: Machine) ->
     session.finish()
 
 
+@pytest.mark.guarantee(13)
 def test_only_the_last_of_two_sessions_closes_the_home(machine: Machine) -> None:
     open_home(machine)
     for first, second in ((0, 1), (1, 0)):
@@ -116,6 +117,7 @@ def test_a_session_of_a_locked_home_counts_too(machine: Machine) -> None:
     assert machine.worker_runs() == ["4", "5"]
 
 
+@pytest.mark.guarantee(13)
 def test_a_killed_session_lets_go(machine: Machine) -> None:
     open_home(machine)
     victim = machine.start("test", "ada", "pid", "open", "wait")
@@ -171,6 +173,7 @@ def test_a_stranger_on_the_descriptor_of_a_lease_is_left_alone(machine: Machine)
     assert machine.leases(ADA) == []
 
 
+@pytest.mark.guarantee(13)
 def test_a_session_waits_while_the_home_is_being_locked(impatient: Machine) -> None:
     with gate(impatient, fcntl.LOCK_EX):
         session = impatient.start("test", "ada", "open", "wait", "close")
@@ -238,6 +241,7 @@ def test_names_that_are_taken_and_names_that_are_forged(machine: Machine) -> Non
 
 @pytest.mark.parametrize("how", ["of a user", "open to all", "a link", "a file"])
 @pytest.mark.parametrize("which", ["/run/pyhome", f"/run/pyhome/{ADA}"])
+@pytest.mark.guarantee(7)
 def test_no_lease_in_a_directory_that_is_not_roots_alone(machine: Machine, which: str, how: str) -> None:
     machine.path("/run/pyhome").mkdir(mode=0o700)
     machine.path(which).mkdir(mode=0o700, exist_ok=True)

@@ -59,6 +59,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.guarantee(9, 14)
 def test_a_broken_worker_is_an_error_only_where_something_was_to_be_verified(machine: Machine, name: str) -> None:
     body = BROKEN[name]
     if body is None:
@@ -73,6 +74,7 @@ def test_a_broken_worker_is_an_error_only_where_something_was_to_be_verified(mac
 
 
 @pytest.mark.parametrize("name", ["hang", "drip", "answers unread", "endless verbs"])
+@pytest.mark.guarantee(9)
 def test_a_late_worker_is_given_up(impatient: Machine, name: str) -> None:
     late = {
         "hang": "import time\ntime.sleep(60)",

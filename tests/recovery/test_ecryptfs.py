@@ -78,6 +78,7 @@ def test_the_key_that_pyhome_create_printed_opens(ecryptfs: LoginMachine) -> Non
     assert unwrap(ecryptfs.wrapped(), NEW) == KEY
 
 
+@pytest.mark.guarantee(3)
 def test_a_weak_key_file_is_not_renewed_for_a_recovery_key(ecryptfs: LoginMachine) -> None:
     weak = b"0" * 16 + bytes(32)
     ecryptfs.wrapped().write_bytes(weak)
@@ -109,6 +110,7 @@ def test_after_a_reset_the_login_takes_it_for_the_old_password(ecryptfs: LoginMa
     assert "pyhome.opened.ada" in talk.data
 
 
+@pytest.mark.guarantee(1)
 def test_a_new_key(ecryptfs: LoginMachine) -> None:
     with daemon(ecryptfs):
         first = new_key(said(ecryptfs, ADA, "recovery", "new", "ada", lines=(PASSWORD,)))
@@ -135,6 +137,7 @@ def test_a_new_key(ecryptfs: LoginMachine) -> None:
     assert "/home/.ecryptfs/ada/.ecryptfs/recovery-wrapped-passphrase: recovery key\n" in found
 
 
+@pytest.mark.guarantee(1)
 def test_what_a_key_opened_in_an_earlier_home_does_not_come_back(ecryptfs: LoginMachine) -> None:
     new_key(said(ecryptfs, ROOT, "recovery", "new", "ada", lines=(PASSWORD,)))
     assert inside(ecryptfs, "settle", PASSWORD) == "kept"

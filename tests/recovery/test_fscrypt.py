@@ -200,6 +200,7 @@ def test_what_is_wrong_with_it_is_said(served: FscryptMachine) -> None:
 
 
 @pytest.mark.parametrize(("uid", "answer"), [(ROOT, SLOPPY), (ADA, PASSWORD)])
+@pytest.mark.guarantee(1)
 def test_a_new_key(served: FscryptMachine, uid: int, answer: bytes) -> None:
     served.log_in(PASSWORD)  # leaves good copies
     (old,) = recovery_protectors(served)

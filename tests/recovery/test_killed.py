@@ -65,6 +65,7 @@ class Reset:
 
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
+@pytest.mark.guarantee(11)
 def test_a_new_key(place: FscryptMachine, how: str) -> None:
     place.log_in(PASSWORD)
     again = Reset(place, *STATE)
@@ -84,6 +85,7 @@ def test_a_new_key(place: FscryptMachine, how: str) -> None:
     assert ("ok", WRONG) in seen
 
 
+@pytest.mark.guarantee(11)
 def test_a_forgotten_password(place: FscryptMachine) -> None:
     """The recovery key opens the home whenever it is killed; what it leaves, the next run finishes."""
     again = Reset(place, *STATE)
@@ -104,6 +106,7 @@ def test_a_forgotten_password(place: FscryptMachine) -> None:
     assert seen == {("ok", WRONG), (WRONG, "ok")}
 
 
+@pytest.mark.guarantee(11)
 def test_ecryptfs(ecryptfs: LoginMachine) -> None:
     (first,) = printed(interrupted(ecryptfs, "kill", 0, "recovery", "new", lines=(PASSWORD,))[1])
     again = Reset(ecryptfs, "/home/.ecryptfs/ada/.ecryptfs", "/var/lib/pyhome")

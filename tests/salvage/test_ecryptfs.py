@@ -169,6 +169,7 @@ def test_nothing(tmp_path: Path) -> None:
 # A disk that somebody has made to do harm
 
 
+@pytest.mark.guarantee(17)
 def test_links_are_not_followed(tmp_path: Path) -> None:
     """A home outside is not found through any kind of link, nor are its key files used for one inside."""
     outside = make_home(tmp_path / "outside/ada", 0)
@@ -192,6 +193,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "huge", "device", "directory"])
 @pytest.mark.parametrize("name", ["Private.sig", "wrapped-passphrase", "recovery-wrapped-passphrase"])
+@pytest.mark.guarantee(17)
 def test_files_that_are_none(disk: Path, name: str, kind: str) -> None:
     path = disk / "home/.ecryptfs/ada/.ecryptfs" / name
     path.unlink(missing_ok=True)
@@ -210,6 +212,7 @@ def test_files_that_are_none(disk: Path, name: str, kind: str) -> None:
         assert signatures(home, PASSWORD) == BOTH
 
 
+@pytest.mark.guarantee(17)
 def test_a_disk_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(salvage_find, "MOST_DIRECTORIES", 50)
     monkeypatch.setattr(salvage_find, "MOST_ENTRIES", 30)

@@ -62,6 +62,7 @@ def fresh(machine: SalvageMachine, path: str = AT) -> Iterator[str]:
     ("path", "secret", "file"),
     [(ADA, "recovery", "letter"), (ADA, "as typed", "letter"), (ADA, "password", "letter"), (BOB, "password", "secret")],
 )
+@pytest.mark.guarantee(17)
 def test_a_home_opens_read_only(machine: SalvageMachine, path: str, secret: str, file: str) -> None:
     typed = machine.recovery.upper().replace("-", " ")
     given = {"recovery": machine.recovery.encode(), "as typed": typed.encode(), "password": PASSWORD}[secret]
@@ -73,6 +74,7 @@ def test_a_home_opens_read_only(machine: SalvageMachine, path: str, secret: str,
     machine.close(place)
 
 
+@pytest.mark.guarantee(17)
 def test_nothing_in_it_makes_a_process_more_than_it_is(machine: SalvageMachine) -> None:
     place = machine.opens(ADA, PASSWORD, "--writable")
     (line,) = (line for line in machine.run(["cat", "/proc/self/mountinfo"]).splitlines() if line.split()[4] == place)
@@ -98,6 +100,7 @@ def test_on_a_disk_that_is_read_only_itself(machine: SalvageMachine) -> None:
             machine.run(["mount", "-o", "remount,rw", disk])
 
 
+@pytest.mark.guarantee(17)
 def test_only_root_gets_to_where_homes_are_opened(machine: SalvageMachine) -> None:
     place = machine.opens(ADA, PASSWORD)
     uid = machine.run(["stat", "-c", "%u", ADA]).strip()

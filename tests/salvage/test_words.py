@@ -90,6 +90,7 @@ def test_only_root(machine: SalvageMachine) -> None:
 # A disk that somebody has made to do harm
 
 
+@pytest.mark.guarantee(17)
 def test_what_strangers_have_written_stays_in_its_line(machine: SalvageMachine) -> None:
     name = "e\nv\x1b[2Je"
     (machine.path(OLD) / "home" / name / ".Private").mkdir(parents=True)
@@ -129,6 +130,7 @@ def test_metadata_that_is_none(machine: SalvageMachine, kind: str) -> None:
         machine.run(["mv", "/root/kept", inside])
 
 
+@pytest.mark.guarantee(17)
 def test_costs_beyond_reason_are_not_paid(machine: SalvageMachine) -> None:
     """A protector may ask for anything; what this machine does not bear is refused at once."""
     (path,) = (path for path in machine.path(f"{OLD}/home/.fscrypt/protectors").iterdir() if b"for ada" in path.read_bytes())

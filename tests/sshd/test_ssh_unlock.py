@@ -138,6 +138,7 @@ def test_batch_mode_fails_as_documented(unlocking: FullMachine) -> None:
 
 @pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.parametrize("methods", ["publickey,keyboard-interactive:pam", "any"])
+@pytest.mark.guarantee(14, 19)
 def test_keyboard_interactive_without_a_public_key_gains_nothing(full: FullMachine, methods: str, is_open: bool) -> None:
     """Not even where sshd is set up badly: what proves the key is sshd's own word about this connection."""
     full.authorize("ada", full.line)

@@ -173,6 +173,7 @@ def test_unlocking_at_login(machine: SshdMachine) -> None:
     assert machine.etc() == before
 
 
+@pytest.mark.guarantee(19)
 def test_unlocking_at_login_replaces_no_other_methods(machine: SshdMachine) -> None:
     machine.drop_in("50-site.conf", "AuthenticationMethods publickey,password\n")
     before = machine.etc()

@@ -92,6 +92,7 @@ def asked(machine: FullMachine, uid: int = ADA) -> socket.socket:
     return connection
 
 
+@pytest.mark.guarantee(5)
 def test_the_kernel_says_whose_home_it_is_about(full: FullMachine) -> None:
     with asked(full), connect(full, BOB) as bobs:
         bobs.send(ASK)
@@ -128,7 +129,7 @@ def test_three_guesses_slowed_down_and_logged(full: FullMachine) -> None:
     assert "a guess" not in log
 
 
-@pytest.mark.guarantee(6)
+@pytest.mark.guarantee(6, 20)
 def test_guesses_are_slow_over_all_connections_and_the_right_answer_is_not(full: FullMachine) -> None:
     guessing = [asked(full) for _ in range(8)]
     began = time.monotonic()
@@ -173,6 +174,7 @@ def test_rubbish_is_hung_up_on(full: FullMachine) -> None:
         assert "ended early" in full.log()
 
 
+@pytest.mark.guarantee(20)
 def test_who_stalls_or_leaves_harms_nobody(full: FullMachine) -> None:
     began = time.monotonic()
     with connect(full) as silent:
@@ -210,7 +212,7 @@ while True:
 """
 
 
-@pytest.mark.guarantee(6)
+@pytest.mark.guarantee(6, 20)
 def test_a_flood_is_its_own_users_affair(full: FullMachine) -> None:
     """Sixteen conversations of bob's that stay, and then connections of his and of nobody's, as fast as they can be made."""
     full.encrypt("bob")

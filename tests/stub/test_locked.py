@@ -119,6 +119,7 @@ def test_commands_run_without_the_home_where_the_administrator_says_so(place: Pl
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664])
+@pytest.mark.guarantee(7)
 def test_a_configuration_that_others_can_write_counts_for_nothing(place: Place, mode: int) -> None:
     place.machine.configure("locked_command = plain\n")
     place.machine.path("/etc/pyhome.conf").chmod(mode)

@@ -37,6 +37,7 @@ def test_the_last_resort_says_so_in_one_line(served: Place, shells: str, line: b
 
 
 @pytest.mark.parametrize(("mode", "owner"), [(0o666, 0), (0o664, 0), (0o644, 61002)])
+@pytest.mark.guarantee(7)
 def test_a_list_that_others_can_write_is_not_believed(served: Place, mode: int, owner: int) -> None:
     served.shells("pat:/usr/bin/id\n")
     path = served.machine.path("/etc/pyhome-shells")
@@ -72,6 +73,7 @@ def test_a_hundred_thousand_others_cost_no_time(served: Place) -> None:
     assert served.ssh("pat", WHO).out == b"bash /bin/bash\n"
 
 
+@pytest.mark.guarantee(9)
 def test_a_broken_installation_locks_nobody_out(place: Place) -> None:
     """As during an upgrade: modules are missing, or not yet those of this version."""
     place.sshd()

@@ -427,6 +427,7 @@ STEPS = ["openat", "write", "ftruncate", "fsync", "renameat", "unlinkat"]
 
 
 @pytest.mark.parametrize("call", STEPS)
+@pytest.mark.guarantee(11)
 def test_killed_at_any_step_one_of_the_passphrases_opens_the_file(sandbox: Sandbox, file: Path, call: str) -> None:
     """SIGKILL at the first, second, … of these calls that concern the file's directory, until a run gets through."""
     good = file.read_bytes()

@@ -24,6 +24,7 @@ def test_wiping_forgets_and_may_be_done_twice() -> None:
     secret.wipe()
 
 
+@pytest.mark.guarantee(8)
 def test_the_buffer_is_overwritten_before_it_is_given_back() -> None:
     secret = Secret(b"hunter2")
     with memoryview(secret._buffer) as view:

@@ -60,6 +60,7 @@ def check_gone(machine: CreateMachine, name: str, step: int) -> None:
 
 @pytest.mark.parametrize("kind", ["fscrypt", "ecryptfs"])
 @pytest.mark.parametrize("how", ["kill", "fail", "term"])
+@pytest.mark.guarantee(18)
 def test_at_any_step(place: CreateMachine, how: str, kind: str) -> None:
     name = new_user(place, kind)
     status, said = interrupted(place, "kill", 0, name)

@@ -19,6 +19,7 @@ from tests.verbs.command import ROOT, on_terminal, pyhome
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("neighbour")]
 
 
+@pytest.mark.guarantee(18)
 def test_everything_goes(place: CreateMachine, ada: str) -> None:
     before = things(place)
     uid = made(place, ada)
@@ -81,6 +82,7 @@ def test_asked_on_a_terminal(place: CreateMachine, ada: str) -> None:
     assert not place.has_account(ada)
 
 
+@pytest.mark.guarantee(18)
 def test_not_while_it_is_in_use(place: CreateMachine, ada: str) -> None:
     uid = made(place, ada)
     before = things(place)
@@ -109,6 +111,7 @@ def test_not_while_it_is_in_use(place: CreateMachine, ada: str) -> None:
     assert traces(place, ada) == []
 
 
+@pytest.mark.guarantee(18)
 def test_a_login_protector_that_opens_more_stays(place: CreateMachine, ada: str) -> None:
     uid = made(place, ada)
     other = place.path("/home/shared")
@@ -157,6 +160,7 @@ def test_a_home_directory_that_is_gone(place: CreateMachine, ada: str) -> None:
     assert len(place.metadata()["/home/.fscrypt/policies"]) == 1
 
 
+@pytest.mark.guarantee(18)
 def test_an_ecryptfs_home(place: CreateMachine) -> None:
     """Without the mount, which this kernel need not have."""
     place.add_home("eve", 61022, PASSWORD)

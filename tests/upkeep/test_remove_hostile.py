@@ -18,6 +18,7 @@ from tests.verbs.command import ROOT, pyhome
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("neighbour")]
 
 
+@pytest.mark.guarantee(18)
 def test_protectors_of_others_stay_whatever_a_policy_says(place: CreateMachine, ada: str) -> None:
     """A user may write the policy of the own home: it can name the protector of somebody else, as if that opened it."""
     uid = made(place, ada)
@@ -38,6 +39,7 @@ def test_protectors_of_others_stay_whatever_a_policy_says(place: CreateMachine, 
     roots.unlink()
 
 
+@pytest.mark.guarantee(18)
 def test_refusals(place: CreateMachine) -> None:
     refuses(place, "root", 51, "root: is not an ordinary user (uid 0); name another user")
     refuses(place, "nosuch", 41, "there is no user nosuch; check the name")
@@ -48,6 +50,7 @@ def test_refusals(place: CreateMachine) -> None:
     place.run(["userdel", "--remove", "pat"], status=None)
 
 
+@pytest.mark.guarantee(18)
 def test_what_is_somebody_elses_stays(place: CreateMachine, ada: str) -> None:
     uid = made(place, ada)
     line = next(each for each in place.read("/etc/passwd").splitlines() if each.startswith(f"{ada}:"))
@@ -94,6 +97,7 @@ def test_whose_leftovers_cannot_be_told(place: CreateMachine, ada: str) -> None:
     assert pyhome(place, ROOT, "remove", "--yes", ada).code == 0
 
 
+@pytest.mark.guarantee(18)
 def test_what_is_mounted_in_it_stays(place: CreateMachine, ada: str) -> None:
     uid = made(place, ada)
     assert pyhome(place, ROOT, "unlock", "--password-file", "-", ada, stdin=SECRET).code == 0
@@ -124,6 +128,7 @@ def make_deep(top: Path, levels: int) -> None:
     os.close(here)
 
 
+@pytest.mark.guarantee(18)
 def test_whatever_is_in_it(place: CreateMachine, ada: str) -> None:
     made(place, ada)
     victim = place.path("/home/victim/file")
@@ -158,6 +163,7 @@ def test_what_could_not_be_deleted_later(place: CreateMachine, ada: str) -> None
     assert traces(place, ada) == []
 
 
+@pytest.mark.guarantee(18)
 def test_links_in_the_place_of_an_ecryptfs_homes_directories(place: CreateMachine) -> None:
     place.add_home("eve", 61022, PASSWORD)
     config = place.config("eve")

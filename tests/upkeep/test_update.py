@@ -138,6 +138,7 @@ def test_a_passphrase_of_its_own_and_back(served: CreateMachine) -> None:
     assert LoginMachine.opens(served, PASSWORD, "eve")
 
 
+@pytest.mark.guarantee(1)
 def test_costs_are_those_of_the_configuration(served: CreateMachine) -> None:
     conf = served.path("/etc/fscrypt.conf")
     before = protector(served)

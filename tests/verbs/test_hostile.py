@@ -68,6 +68,7 @@ def is_request(packet: bytes) -> bool:
         return False
 
 
+@pytest.mark.guarantee(5)
 def test_everybody_is_shown_their_own_home_and_no_other(served: LoginMachine) -> None:
     assert shown(send(served, ADA, [SHOW])[0]) == "ada"
     assert shown(send(served, BOB, [SHOW])[0]) == "bob"
@@ -100,6 +101,7 @@ def test_answers_out_of_turn_end_the_conversation(served: LoginMachine) -> None:
     started.kill(pid)
 
 
+@pytest.mark.guarantee(20)
 def test_a_user_who_asks_for_everything_at_once_does_not_keep_others_from_being_served(served: LoginMachine) -> None:
     hold = f"""
 import socket, sys
@@ -188,6 +190,7 @@ def test_names_that_cannot_be_printed(served: LoginMachine) -> None:
     started.kill(pid)
 
 
+@pytest.mark.guarantee(5)
 def test_the_environment_of_the_caller_does_not_matter(served: LoginMachine) -> None:
     evil = served.path("/home/ada/evil")
     evil.mkdir(mode=0o777)

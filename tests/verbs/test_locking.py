@@ -23,6 +23,7 @@ LOCKED = (0, "The home of ada is locked.\n", "")
 
 
 @pytest.mark.parametrize("uid", [ROOT, ADA])
+@pytest.mark.guarantee(2)
 def test_locking_drops_the_record_and_the_keys(served: LoginMachine, uid: int) -> None:
     going_on, pid = session(served, "bob")
     serial = keyutils.add_key(b"pyhome-test:by-hand", b"x" * 740, keyutils.KEY_SPEC_USER_KEYRING)
@@ -56,6 +57,7 @@ def test_it_waits_for_a_session_and_says_so(served: LoginMachine) -> None:
     assert not opened.exists()
 
 
+@pytest.mark.guarantee(13)
 def test_waiting_in_vain(served: LoginMachine) -> None:
     started, pid = session(served)
     opened = record(served)
@@ -120,6 +122,7 @@ def test_a_home_on_hold_stays_open_after_the_last_session(served: LoginMachine) 
     assert not opened.exists()
 
 
+@pytest.mark.guarantee(13)
 def test_force_has_no_more_power_than_its_user(place: LoginMachine) -> None:
     """Signals go out with the rights of the owner: a process of somebody else in the home is never ended."""
     sleep = "exec sleep 60"

@@ -70,6 +70,7 @@ def test_a_password_changed_by_either_works_with_the_other(vm: VM, ada: Person) 
     assert visit(vm, ada, "cat letter") == [people.LETTER]
 
 
+@pytest.mark.guarantee(3)
 def test_a_weak_key_file_renewed_by_either_opens_with_the_other(vm: VM, new_user: Maker) -> None:
     """Both replace a version 1 file by version 2 at the first login."""
     for first, second in (("pyhome", "ecryptfs-utils"), ("ecryptfs-utils", "pyhome")):

@@ -61,6 +61,7 @@ def test_a_damaged_key_file(vm: VM, victim: Person, damage: str, cursor: str) ->
         vm.write(victim.wrapped, good)
 
 
+@pytest.mark.guarantee(15)
 def test_a_foreign_key_file_with_the_same_password_does_not_open_the_home(vm: VM, victim: Person, ada: Person) -> None:
     """The password opens the file, but what comes out is not this home's: its signature is not the recorded one."""
     good = vm.read(victim.wrapped)
@@ -95,6 +96,7 @@ def test_a_home_opened_before_is_repaired_from_its_good_copy(vm: VM, ada: Person
     assert ada.opens_with(ada.password)
 
 
+@pytest.mark.guarantee(15)
 def test_a12_tampered_metadata_gives_nothing(vm: VM, ada: Person, victim: Person, cursor: str) -> None:
     """Files of their own that users can change cannot name another's home, ciphertext or mount point."""
     tampered = {

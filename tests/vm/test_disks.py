@@ -40,6 +40,7 @@ def disk_of_its_own(vm: VM, person: Person, *, slow: bool = False) -> Iterator[s
         vm.run(f"umount {place}; dmsetup remove slow; losetup -d {loop}; rm {DISK}", check=False)
 
 
+@pytest.mark.guarantee(10)
 def test_b16_a_full_disk_does_not_keep_anybody_out_and_passwd_changes_nothing(vm: VM, ada: Person) -> None:
     with disk_of_its_own(vm, ada) as place:
         vm.run(f"dd if=/dev/zero of={place}/filler bs=64k; dd if=/dev/zero of={place}/rest bs=1; df {place}", check=False)
@@ -57,6 +58,7 @@ def test_b16_a_full_disk_does_not_keep_anybody_out_and_passwd_changes_nothing(vm
         assert ada.opens_with(NEW)
 
 
+@pytest.mark.guarantee(9)
 def test_b16_a_full_system_disk_does_not_keep_anybody_out(vm: VM, ada: Person) -> None:
     vm.run("dd if=/dev/zero of=/filler bs=1M; dd if=/dev/zero of=/rest bs=1k", check=False, timeout=300)
     try:

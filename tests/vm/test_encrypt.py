@@ -99,6 +99,7 @@ def backends(**releases: str) -> pytest.MarkDecorator:
 
 
 @backends(ecryptfs="trixie", fscrypt="bookworm")
+@pytest.mark.guarantee(16)
 def test_there_and_back(vm: VM, backend: str) -> None:
     """Encrypt, log in, confirm, decrypt, confirm; nothing of it is left."""
     if backend == "fscrypt":
@@ -127,6 +128,7 @@ def test_there_and_back(vm: VM, backend: str) -> None:
 
 
 @backends(ecryptfs="bookworm", fscrypt="trixie")
+@pytest.mark.guarantee(16)
 def test_killed_and_gone_on_with(vm: VM, backend: str) -> None:
     """Killed while it copies, and the machine started again: the plain home is as it was."""
     if backend == "fscrypt":

@@ -141,6 +141,7 @@ def test_a_busy_home_stays_open_until_its_holder_ends(vm: VM, eve: FscryptPerson
 
 @pytest.mark.one_release("bookworm")
 @pytest.mark.parametrize("damage", ["truncate -s 30", "truncate -s 0", "cp /etc/hostname"])
+@pytest.mark.guarantee(9)
 def test_a_damaged_protector_lets_in_and_says_so(vm: VM, eve: FscryptPerson, damage: str) -> None:
     """No home was ever opened, so there is no good copy."""
     file = f"/.fscrypt/protectors/{eve.protector}"

@@ -58,6 +58,7 @@ def cases() -> Iterator[ParameterSet]:
 
 
 @pytest.mark.parametrize(("kind", "way"), list(cases()))
+@pytest.mark.guarantee(1, 2)
 def test_opens_reads_writes_and_closes(vm: VM, household: Callable[[str], Person], kind: str, way: str) -> None:
     person = household(kind)
     assert not person.is_open()

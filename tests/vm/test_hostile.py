@@ -41,6 +41,7 @@ def mallory(vm: VM) -> Iterator[Shell]:
 
 
 @pytest.mark.both_backends
+@pytest.mark.guarantee(5)
 def test_environment_limits_and_directory_of_the_caller_have_no_effect(vm: VM, ada: Person, mallory: Shell) -> None:
     """Under ``su``, the module runs as root in what the caller has prepared."""
     mallory.do("export PYTHONPATH=/tmp/traps PYTHONHOME=/tmp/traps PYTHONSTARTUP=/tmp/traps/os.py PYTHONINSPECT=1")
@@ -66,6 +67,7 @@ def test_closed_descriptors_do_not_confuse_the_module(vm: VM, ada: Person, mallo
     ada.wait_until_locked()
 
 
+@pytest.mark.guarantee(5)
 def test_squatted_names_hinder_nobody(vm: VM, ada: Person, mallory: Shell) -> None:
     """Names that pam_ecryptfs and pyhome use or might use, taken beforehand in every place that everybody can write."""
     mallory.do(f"for n in '' $(seq -f -%g 1 60); do echo 7 > /dev/shm/ecryptfs-{ada.name}-Private$n; done")
@@ -95,6 +97,7 @@ def test_keys_of_the_same_name_in_the_owners_keyring_do_not_keep_the_home_shut(v
         session.logout()
 
 
+@pytest.mark.guarantee(5)
 def test_the_socket_of_pyhomed_is_roots_alone(vm: VM, mallory: Shell) -> None:
     connect = "import socket; socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect('/run/pyhomed.sock')"
     code, said = mallory.try_(f'/usr/bin/python3 -I -c "{connect}"')
@@ -123,6 +126,7 @@ def owner(vm: VM) -> Iterator[Person]:
 
 
 @pytest.mark.parametrize("file", ["wrapped-passphrase", "Private.sig", "Private.mnt"])
+@pytest.mark.guarantee(6)
 def test_key_files_replaced_by_traps_cost_only_their_owner_the_home(vm: VM, owner: Person, file: str, cursor: str) -> None:
     path = f"{owner.keyfiles}/{file}"
     vm.run(f"cp -a {path} /root/good; sha256sum /etc/shadow > /root/shadow.sum")
@@ -143,6 +147,7 @@ def test_key_files_replaced_by_traps_cost_only_their_owner_the_home(vm: VM, owne
     assert "Traceback" not in vm.journal(cursor)
 
 
+@pytest.mark.guarantee(6)
 def test_the_configuration_directory_replaced_by_a_link_to_anothers(vm: VM, owner: Person, ada: Person) -> None:
     """Only the link that ecryptfs-setup-private makes is recognised, and only the user's own place."""
     vm.run(f"mv {owner.home}/.ecryptfs /root/link; ln -s {ada.keyfiles} {owner.home}/.ecryptfs", check=False)
@@ -155,6 +160,7 @@ def test_the_configuration_directory_replaced_by_a_link_to_anothers(vm: VM, owne
         vm.run(f"rm {owner.home}/.ecryptfs; mv /root/link {owner.home}/.ecryptfs")
 
 
+@pytest.mark.guarantee(20)
 def test_a_user_who_logs_in_a_lot_does_not_hinder_others(vm: VM, owner: Person, ada: Person) -> None:
     """Someone else's wrong passwords and sessions do not delay this login beyond the machine's own slowness."""
     flood = "for i in 1 2 3 4 5 6; do (echo wrong-password | pamtester login owner authenticate >/dev/null 2>&1 &) ; done"

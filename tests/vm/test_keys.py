@@ -38,6 +38,7 @@ def test_the_session_has_both_keys_and_can_read_them(vm: VM, ada: Person) -> Non
         session.logout()
 
 
+@pytest.mark.guarantee(4)
 def test_nobody_else_can_read_the_keys(vm: VM, ada: Person) -> None:
     """Another session of the same user, another user, a service of root and a service of the user: all are refused."""
     people.add_user(vm, "eve")
@@ -66,6 +67,7 @@ def test_the_owner_cannot_pass_the_keys_on(vm: VM, ada: Person) -> None:
         session.logout()
 
 
+@pytest.mark.guarantee(4)
 def test_su_does_not_put_keys_into_the_callers_keyring(vm: VM, ada: Person) -> None:
     """``su`` without ``-l`` runs in the caller's session keyring; the caller must not find the keys there afterwards."""
     people.add_user(vm, "caller")
@@ -82,6 +84,7 @@ def test_su_does_not_put_keys_into_the_callers_keyring(vm: VM, ada: Person) -> N
 
 
 @pytest.mark.each_release
+@pytest.mark.guarantee(2)
 def test_b4_after_logout_no_key_is_left_and_the_next_login_asks(vm: VM, ada: Person) -> None:
     """No usable key and no password is left, in no keyring, process or log; the next login needs the password again."""
     with shell.ssh(vm, ada.name, ada.password) as session:
@@ -103,6 +106,7 @@ def test_b4_after_logout_no_key_is_left_and_the_next_login_asks(vm: VM, ada: Per
 
 
 @pytest.mark.one_release("trixie")
+@pytest.mark.guarantee(2)
 def test_a4_keys_come_and_go_with_the_home(vm: VM, ada: Person) -> None:
     """The keys are in the session after unlocking, gone after locking, and back after the next unlocking."""
     for _ in range(2):

@@ -44,6 +44,7 @@ def set_by_root(vm: VM, person: Person, password: str) -> str:
 
 
 @pytest.mark.both_backends
+@pytest.mark.guarantee(12)
 def test_a2_passwd_while_the_home_is_open(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, ada.name, ada.password) as session:
         assert passwd(session, ada.password, NEW)[0] == 0
@@ -61,6 +62,7 @@ def test_a2_passwd_while_the_home_is_open(vm: VM, ada: Person) -> None:
 
 
 @pytest.mark.both_backends
+@pytest.mark.guarantee(12)
 def test_a2_passwd_while_the_home_is_locked(vm: VM, ada: Person) -> None:
     with shell.ssh(vm, people.neighbour(vm), people.PASSWORD) as outer:
         outer.do("cd /")

@@ -55,6 +55,7 @@ def closed(vm: VM, ada: Person) -> None:
     assert not [name for name in ada.signatures() if vm.ok(f"grep -q {name} /proc/keys")]
 
 
+@pytest.mark.guarantee(17)
 def test_an_ecryptfs_home_opens_with_what_somebody_has_at_hand(vm: VM, ada: Person, passphrase: str) -> None:
     for secret in (passphrase, RECOVERY.upper().replace("-", " "), PASSWORD):
         opened(vm, secret)

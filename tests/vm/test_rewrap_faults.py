@@ -20,6 +20,7 @@ pytestmark = pytest.mark.one_release("bookworm")
 FAULTS = Path(__file__).parent / "guest" / "rewrap_faults.py"
 
 
+@pytest.mark.guarantee(11)
 def test_a7_b9_struck_at_steps_of_the_rewrap(vm: VM, ada: Person) -> None:
     """Steps that change a key file, once killed there and once out of space there, leave the home openable."""
     shell.ssh(vm, ada.name, ada.password).logout()
@@ -41,6 +42,7 @@ def test_a7_b9_struck_at_steps_of_the_rewrap(vm: VM, ada: Person) -> None:
         session.logout()
 
 
+@pytest.mark.guarantee(11)
 def test_b9_a_power_cut_after_passwd_loses_neither_password_nor_home(vm: VM, ada: Person) -> None:
     """When passwd has said that it is done, the new key file is on the disk."""
     with shell.ssh(vm, ada.name, ada.password) as session:

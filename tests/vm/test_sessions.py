@@ -37,6 +37,7 @@ def stays_open(person: Person, seconds: float = 3) -> bool:
 
 
 @pytest.mark.both_backends
+@pytest.mark.guarantee(2)
 def test_a1_unlock_lock_relock(vm: VM, ada: Person) -> None:
     for turn in range(3):
         with shell.ssh(vm, ada.name, ada.password) as session:
@@ -51,6 +52,7 @@ def test_a1_unlock_lock_relock(vm: VM, ada: Person) -> None:
 
 @pytest.mark.both_backends
 @pytest.mark.parametrize("first_out", [0, 1])
+@pytest.mark.guarantee(13)
 def test_two_sessions_ended_in_either_order(vm: VM, ada: Person, first_out: int) -> None:
     sessions = [shell.ssh(vm, ada.name, ada.password) for _ in range(2)]
     assert len(ada.leases()) == 2
@@ -105,6 +107,7 @@ def test_a_dropped_connection_releases_the_home(vm: VM, ada: Person) -> None:
 
 @pytest.mark.both_backends
 @pytest.mark.parametrize("blow", ["restart", "kill -s KILL", "stop"])
+@pytest.mark.guarantee(13)
 def test_b3_pyhomed_struck_with_two_sessions_open(vm: VM, ada: Person, blow: str) -> None:
     """Closing one session keeps the home, closing both locks it, whatever happened to pyhomed between."""
     first, second = (shell.ssh(vm, ada.name, ada.password) for _ in range(2))
@@ -127,6 +130,7 @@ def test_b3_pyhomed_killed_and_then_all_sessions(vm: VM, ada: Person) -> None:
 
 
 @pytest.mark.both_backends
+@pytest.mark.guarantee(9)
 def test_logging_in_needs_no_pyhomed(vm: VM, ada: Person) -> None:
     vm.run("systemctl stop pyhomed.socket pyhomed.service")
     try:

@@ -160,6 +160,7 @@ def test_sftp_and_scp_unlock(vm: VM, laid_out: Person, keys: tuple[Path, Path], 
 
 
 @pytest.mark.one_release("trixie")
+@pytest.mark.guarantee(19)
 def test_an_open_home_asks_nothing_and_without_a_key_nothing_is_gained(vm: VM, laid_out: Person, keys: tuple[Path, Path]) -> None:
     vm.run("pyhome sshd apply --yes --unlock-at-login; pyhome shell enable --yes ada")
     session = on_terminal(vm, "ssh", "-tt", *words(vm, keys[0]), "ada@127.0.0.1")

@@ -386,6 +386,7 @@ def test_b14_a_real_shell_that_has_gone(vm: VM, ada: Person, key: Path) -> None:
 
 
 @ONCE
+@pytest.mark.guarantee(9)
 def test_pyhomed_that_is_stopped_locks_nobody_out(vm: VM, ada: Person, key: Path) -> None:
     vm.run("systemctl stop pyhomed-unlock.socket pyhomed.socket pyhomed.service")
     try:

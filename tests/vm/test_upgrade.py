@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.vm import fscrypt_people, people, shell
+from tests.vm.fscrypt_people import FscryptPerson
 from tests.vm.image import cache_dir, say
 from tests.vm.installed import install, set_profiles
-from tests.vm.people import LETTER
+from tests.vm.people import LETTER, PASSWORD
 from tests.vm.test_passwords import NEW, passwd
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ REPOSITORY = Path(__file__).parents[2]
 #: The release that came before, and the commit that it was made from.
 BEFORE, COMMIT = "0.1.0", "9a3f87d5c3890d76c6cd60cc9d1f928b1baf270c"
 
+_numbers = itertools.count(1)
+
 pytestmark = [pytest.mark.one_release("bookworm")]
 
 
@@ -38,7 +42,9 @@ def package_before() -> Path:
         return kept
     git = ["git", "-c", "safe.directory=*", "-C", str(REPOSITORY)]
     if subprocess.run([*git, "cat-file", "-e", f"{COMMIT}^{{commit}}"], capture_output=True).returncode:
-        pytest.fail(f"the commit of {BEFORE}, {COMMIT}, is not in this clone: it needs the whole history (git fetch --unshallow)")
+        pytest.fail(
+            f"the commit of {BEFORE}, {COMMIT}, is not in this clone: it needs the whole history (git fetch --unshallow)"
+        )
     with tempfile.TemporaryDirectory(prefix="pyhome-before-", dir=cache_dir()) as name:
         work = Path(name)
         archive = subprocess.run([*git, "archive", COMMIT], capture_output=True, check=True).stdout
@@ -57,11 +63,10 @@ def version(vm: VM) -> str:
 
 @pytest.fixture
 def old(vm: VM) -> Iterator[VM]:
-    """The machine with the release before, as if there had never been another; afterwards with the one under test."""
+    """The machine with the release before, whose homes nobody has touched yet; afterwards with the one under test."""
     new = version(vm)
-    before = package_before()
-    vm.put(before, "/root/before.deb")
-    vm.run("apt-get purge -y pyhome && apt-get install -y /root/before.deb", timeout=300)
+    vm.put(package_before(), "/root/before.deb")
+    vm.run("DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades /root/before.deb", timeout=300)
     set_profiles(vm, "pyhome")
     assert version(vm) == BEFORE != new
     say(vm.suite, f"pyhome {BEFORE} is installed instead of {new}")
@@ -72,8 +77,8 @@ def old(vm: VM) -> Iterator[VM]:
 
 def facts(vm: VM, person: Person) -> dict[str, Any]:
     """What `pyhome status` says of a home."""
-    said: dict[str, Any] = json.loads(vm.out(f"pyhome status --json {person.name}"))
-    return said
+    (home,) = json.loads(vm.out(f"pyhome status --json {person.name}"))["homes"]
+    return dict(home)
 
 
 def log_in_and_out(person: Person, password: str, *commands: str) -> list[str]:
@@ -83,48 +88,49 @@ def log_in_and_out(person: Person, password: str, *commands: str) -> list[str]:
     return said
 
 
-def convert(vm: VM, name: str) -> None:
-    """A plain home that the release before has encrypted, and whose copy is kept until somebody confirms it."""
+def converted(vm: VM) -> FscryptPerson:
+    """A user with a plain home that the release before has encrypted, and whose copy is kept until somebody confirms it."""
+    fscrypt_people.prepare(vm)
+    name = f"converted{next(_numbers)}"
     people.add_user(vm, name)
     vm.run(f"echo {LETTER!r} > /home/{name}/letter; chown {name}: /home/{name}/letter")
-    vm.run(f"pyhome encrypt --yes --backend fscrypt --password-file - {name}", stdin=f"{people.PASSWORD}\n", timeout=180)
+    vm.run(f"pyhome encrypt --yes --backend fscrypt --password-file - {name}", stdin=f"{PASSWORD}\n", timeout=180)
+    return FscryptPerson(
+        vm, name, PASSWORD, int(vm.out(f"id -u {name}")), f"/home/{name}", f"/home/{name}", "/.fscrypt"
+    )
 
 
+@pytest.mark.guarantee(13)
 def test_upgraded_while_homes_are_open(old: VM) -> None:
     vm = old
-    ada, eve = people.make(vm, "whole", name="upgraded-ada"), fscrypt_people.make(vm, "pyhome", name="upgraded-eve")
-    convert(vm, "upgraded-bob")
-    # A key file with a copy of the one before, which is what a change of password leaves.
-    with shell.ssh(vm, ada.name, ada.password) as session:
-        assert passwd(session, ada.password, NEW)[0] == 0
-        session.logout()
-    ada.wait_until_locked()
-    with shell.ssh(vm, ada.name, NEW) as ada_stays, shell.ssh(vm, eve.name, eve.password) as eve_stays:
+    ada, eve = people.make(vm, "whole"), converted(vm)
+    with shell.ssh(vm, ada.name, ada.password) as ada_stays, shell.ssh(vm, eve.name, eve.password) as eve_stays:
+        # A key file with a copy of the one before.
+        assert passwd(ada_stays, ada.password, NEW)[0] == 0
         pid = vm.out("systemctl show -P MainPID pyhomed.service")
         install(vm)
         assert version(vm) not in {"", BEFORE}
         assert vm.out("systemctl is-active pyhomed.service") == "active"
         assert vm.out("systemctl show -P MainPID pyhomed.service") != pid
-        for person, stays in ((ada, ada_stays), (eve, eve_stays)):
+        for person, stays, password in ((ada, ada_stays, NEW), (eve, eve_stays, eve.password)):
             still_there(person, stays)
-            assert log_in_and_out(person, NEW if person is ada else eve.password, "cat letter") == [LETTER]
+            assert log_in_and_out(person, password, "cat letter") == [LETTER]
             still_there(person, stays)
             stays.logout()
-    for person, password in ((ada, NEW), (eve, eve.password)):
+    for person in (ada, eve):
         locked(person)
-        assert log_in_and_out(person, password, "cat letter", "cat diary") == [LETTER, "still here\nstill here"]
-        locked(person)
-    assert not ada.opens_with(ada.password)
+    assert log_in_and_out(ada, NEW, "cat letter", "cat diary") == [LETTER, "still here\nstill here"]
     with shell.ssh(vm, eve.name, eve.password) as session:
+        assert session.do("cat letter diary") == f"{LETTER}\nstill here\nstill here"
         assert passwd(session, eve.password, NEW)[0] == 0
         session.logout()
-    locked(eve)
-    assert eve.opens_with(NEW)
-    assert vm.run("pyhome confirm --yes upgraded-bob", check=False).code == 76
-    vm.run("pyhome unlock --password-file - upgraded-bob", stdin=f"{people.PASSWORD}\n")
-    assert vm.out("cat /home/upgraded-bob/letter; pyhome lock --wait 30 upgraded-bob") == LETTER
-    vm.run("pyhome confirm --yes upgraded-bob")
-    assert vm.out("pyhome doctor >/dev/null; ls -A /home | grep -c pyhome-converting || true") == "0"
+    for person in (ada, eve):
+        locked(person)
+        assert person.opens_with(NEW)
+        assert not person.opens_with(PASSWORD)
+    # What the release before has begun, this one ends.
+    vm.run(f"pyhome confirm --yes {eve.name}")
+    assert vm.out("ls -A /home | grep -c pyhome || true") == "0"
 
 
 def still_there(person: Person, session: Shell) -> None:

@@ -73,6 +73,7 @@ def test_an_fscrypt_home(vm: VM) -> None:
 
 
 @pytest.mark.one_release("trixie")
+@pytest.mark.guarantee(18)
 def test_an_ecryptfs_home(vm: VM, ada: Person) -> None:
     honours_wishes(vm, ada)
     own = "A-passphrase-of-its-own-7"

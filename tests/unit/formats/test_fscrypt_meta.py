@@ -59,6 +59,7 @@ def test_what_the_real_tool_wrote_says_what_it_is() -> None:
     assert [name for name, _ in policy.slots] == [LOGIN_NAME, CUSTOM_NAME]
 
 
+@pytest.mark.guarantee(15)
 def test_a_wrong_passphrase_and_a_flipped_bit_are_the_same_to_the_code() -> None:
     protector = meta.parse_protector(LOGIN, LOGIN_NAME)
     with pytest.raises(WrongPassphraseError):

@@ -42,6 +42,7 @@ def test_reading(tmp_path: Path, directory: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "FIFO", "directory", "socket"])
+@pytest.mark.guarantee(6)
 def test_what_is_not_a_file_is_not_read_and_does_not_block(tmp_path: Path, directory: int, kind: str) -> None:
     path = tmp_path / "file"
     (tmp_path / "target").write_bytes(b"secret")
@@ -57,6 +58,7 @@ def test_what_is_not_a_file_is_not_read_and_does_not_block(tmp_path: Path, direc
         files.read_file(directory, "file", owners=ME, limit=90)
 
 
+@pytest.mark.guarantee(6)
 def test_a_sparse_giant_is_refused_at_once(tmp_path: Path, directory: int) -> None:
     with (tmp_path / "file").open("wb") as file:
         file.truncate(1 << 40)
@@ -93,6 +95,7 @@ def test_a_canonical_path_has_no_link_anywhere(tmp_path: Path) -> None:
     assert descriptors() == before
 
 
+@pytest.mark.guarantee(10)
 def test_replacing(tmp_path: Path, directory: int) -> None:
     before = descriptors()
     files.replace_file(directory, "file", b"one")

@@ -95,3 +95,11 @@ def test_files_that_others_could_have_written_are_not_believed(tmp_path: Path) -
     path.chmod(0o644)
     assert state.read_small(bytes(path), 10, of_root=True) == (b"text" if os.getuid() == 0 else None)
     assert state.read_small(bytes(tmp_path), 10) is None
+
+
+@pytest.mark.guarantee(20)
+def test_a_neighbours_mount_with_a_carriage_return_in_its_path_hides_nothing(ada: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = b"36 1 0:%d / %s rw - ecryptfs /home/.ecryptfs/x/.Private rw\n"
+    (ada / "mountinfo").write_bytes(line % (40, b"/home/bob/a\rb") + line % (41, bytes(ada / "ada")))
+    monkeypatch.setattr(state, "MOUNTINFO", bytes(ada / "mountinfo"))
+    assert found(ada) == "open"

@@ -145,6 +145,7 @@ def test_unlocking_at_login_keeps_exceptions_and_spares_root() -> None:
         "UsePAM yes\nMatch User git\n  ChallengeResponseAuthentication no\n",
     ],
 )
+@pytest.mark.guarantee(19)
 def test_unlocking_at_login_is_refused_where_it_would_not_work(text: str) -> None:
     with pytest.raises(SshdError):
         methods(text)

@@ -81,6 +81,9 @@ def test_keys_that_cannot_be_seen_now_stay() -> None:
     assert merge(PATH, Keys(held, own(TWO), complete=False))[0] == held + TWO
     assert merge(PATH, Keys(held, own(ONE + THREE), complete=False))[0] == held + THREE
     assert merge(PATH, Keys(held, (), complete=False))[0] == held
+    assert merge(PATH, Keys(held.rstrip(b"\n"), own(TWO), complete=False))[0] == held + TWO
+    commented = b"# not any more\r" + TWO
+    assert merge(PATH, Keys(held, own(THREE + commented), complete=False))[0] == held + THREE
 
 
 def test_a_file_from_before_is_kept_as_it_is() -> None:
