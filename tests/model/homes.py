@@ -45,7 +45,7 @@ def here(machine: CreateMachine, tree: Path, image: Path) -> None:
         file.write(f"{USER}:x:{ADA}:{GROUP}::{HOME}:/bin/sh\n")
     with machine.path("/etc/shadow").open("a", encoding="ascii") as file:
         file.write(f"{USER}:{crypt(PASSWORD.encode())}:19000:0:99999:7:::\n")
-    machine.run(["install", "-d", "-g", str(GROUP), PLACE])
+    machine.run(["install", "-d", "-g", str(GROUP), "/home", PLACE])
     machine.run(["install", "-d", "-o", USER, "-g", str(GROUP), "-m", "700", HOME])
     machine.fscrypt(
         "encrypt", HOME, "--source=pam_passphrase", f"--user={USER}", "--quiet", said=f"{PASSWORD}\n",
@@ -56,7 +56,7 @@ def here(machine: CreateMachine, tree: Path, image: Path) -> None:
 
 def play_here(machine: CreateMachine, common: dict[str, Any]) -> dict[str, Any]:
     """Play in the machine; what came of it."""
-    device = machine.run(["findmnt", "-n", "-o", "SOURCE", "/home"]).strip()
+    device = machine.run(["findmnt", "-n", "-o", "SOURCE", "/home"]).split()[-1]  # of those on it, the last
     own = {
         "kind": "fscrypt", "base": "/home", "uid": ADA, "names": [], "device": device, "daemon": pyhomed(), "log": "/run/log",
         "seconds": 20.0,
@@ -68,7 +68,7 @@ def play_here(machine: CreateMachine, common: dict[str, Any]) -> dict[str, Any]:
 def there(vm: VM) -> None:
     """Make the eCryptfs home in a virtual machine, and put there what plays with it."""
     vm.run(
-        f"useradd -m -u {MALLORY} {NEIGHBOUR}; install -d -g {GROUP} {PLACE}; modprobe ecryptfs;"
+        f"useradd -m -u {MALLORY} {NEIGHBOUR}; install -d -g {GROUP} /home {PLACE}; modprobe ecryptfs;"
         f"pyhome create --backend ecryptfs --password-file - {USER}",
         stdin=f"{PASSWORD}\n",
     )

@@ -419,8 +419,9 @@ class Play:
             self.opened = None
 
     def close_the_way(self, dice: random.Random) -> None:
-        """Only members of a group may enter the directory of the homes; the user is one."""
-        os.chmod(self.place, dice.choice((0o750, 0o755)))
+        """Only members of a group may enter the directories of the homes; the user is one."""
+        for directory in (self.place, os.path.dirname(self.place)):
+            os.chmod(directory, dice.choice((0o750, 0o755)))
 
     def enter_a_name_space(self, dice: random.Random) -> None:
         """Of a neighbour, or of root, with all mounts there are, on its own or following ours."""
@@ -484,7 +485,8 @@ class Play:
         self.inner = self.covered = self.bound = self.second = False
         if self.moved:
             self.move_back(random.Random())
-        os.chmod(self.place, 0o755)
+        for directory in (self.place, os.path.dirname(self.place)):
+            os.chmod(directory, 0o755)
 
     def reset(self) -> None:
         """Make it as it was at first by force, whatever state pyhome has left it in."""
