@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 USER, NEIGHBOUR, SERVICE = "ada", "mallory", "model"
-ELSEWHERE, SECOND = "/mnt/elsewhere", "/root/second"
+ELSEWHERE, SECOND, OUT_OF_REACH = "/mnt/elsewhere", "/mnt/second", "/root/second"
 IN_USE, BUSY, NO_DAEMON = 44, 16, 43
 OPEN, LOCKED, EITHER = "open", "locked", "either"
 
@@ -62,14 +62,15 @@ class Play:
         self.log = machine.Log(setting.log)
         for where in (machine.RUN, machine.LIB):
             machine.small_disk(where)
-        for where in (ELSEWHERE, SECOND):
-            os.makedirs(where, mode=0o700, exist_ok=True)
+        for where in (ELSEWHERE, SECOND, OUT_OF_REACH):
+            os.makedirs(where, exist_ok=True)
         self.sessions: list[Session] = []
         self.holders: dict[int, str] = {}  # by process, whose it is
         self.spaces: list[int] = []
         # Whether the home is open: None where it may be either.
         self.opened: bool | None = False
-        self.hold = self.covered = self.inner = self.bound = self.moved = self.second = self.full = False
+        self.hold = self.covered = self.inner = self.bound = self.moved = self.full = False
+        self.second = ""  # where the file system is mounted once more
 
     # What must be so
 
@@ -390,17 +391,14 @@ class Play:
         self._may_lock()
 
     def mount_again(self, dice: random.Random) -> None:
-        """The file system of the homes, in a directory that only root can enter."""
-        if dice.random() < 0.5:
-            mount(self.setting.device, SECOND, "ext4")
-        else:
-            mount(os.path.dirname(self.place), SECOND, None, MS_BIND)
-        self.second = True
+        """The file system of the homes, where everybody gets to or only root."""
+        self.second = dice.choice((SECOND, OUT_OF_REACH))
+        mount(self.setting.device, self.second, "ext4")
 
     def umount_again(self, _dice: random.Random) -> None:
         """No more."""
-        umount(SECOND, MNT_DETACH)
-        self.second = False
+        umount(self.second, MNT_DETACH)
+        self.second = ""
 
     def move(self, _dice: random.Random) -> None:
         """Rename a directory above the home."""
@@ -478,11 +476,12 @@ class Play:
     def _clear_the_way(self) -> None:
         self.make_room(random.Random())
         for is_there, what in (
-            (self.inner, f"{self.home}/directory"), (self.covered, self.home), (self.bound, ELSEWHERE), (self.second, SECOND),
+            (self.inner, f"{self.home}/directory"), (self.covered, self.home), (self.bound, ELSEWHERE), (self.second, self.second),
         ):  # fmt: skip
             if is_there:
                 umount(what, MNT_DETACH)
-        self.inner = self.covered = self.bound = self.second = False
+        self.inner = self.covered = self.bound = False
+        self.second = ""
         if self.moved:
             self.move_back(random.Random())
         for directory in (self.place, os.path.dirname(self.place)):
