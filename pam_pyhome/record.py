@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, dataclass_transform
+    from typing import Any, ClassVar, Self, dataclass_transform
 else:
 
     def dataclass_transform(**_options: object) -> Any:
@@ -43,6 +43,10 @@ class Record:
             wrong = ", ".join(sorted(values.keys() ^ set(self._fields)))
             raise TypeError(f"{type(self).__name__}: missing or unknown: {wrong}")
         self.__dict__.update(values)
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other values in some fields."""
+        return type(self)(**(self.__dict__ | changes))
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: a record never changes."""

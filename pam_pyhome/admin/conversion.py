@@ -23,6 +23,7 @@ from pam_pyhome.errors import (
     ConversionError,
     CopyDiffersError,
     HomeChangesError,
+    HomeElsewhereError,
     NotOpenedError,
     PyhomeError,
     StorageError,
@@ -32,6 +33,7 @@ from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
 from pam_pyhome.kernel import deleting
 from pam_pyhome.policy import verbs
+from pam_pyhome.policy.leases import CONVERSION, GATE_SECONDS, UserState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +89,7 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
             backend = registry.named(outlook.backend)
             backend.unlock(account, password, exact=True)
             was_locked = backend.mounted(account) is None
+            lease = _hold(account)
             try:
                 _unlock(account, password)
                 checks.check_files(account, kinds.named(outlook.backend))
@@ -97,6 +100,8 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
                     with contextlib.suppress(PyhomeError, OSError):
                         _lock(account)
                 raise
+            finally:
+                os.close(lease)
         _finish(journal, kinds.named(outlook.backend))
 
 
@@ -298,6 +303,14 @@ def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) 
         if swap.decrypted(journal, record, before):
             return
     raise HomeChangesError(account.name)
+
+
+def _hold(account: Account) -> int:
+    """Hold the home as a session does while it is copied, so that nobody's logout or `pyhome lock` ends that."""
+    with UserState(account.uid) as state:
+        if not state.close_gate(GATE_SECONDS):
+            raise HomeElsewhereError(account.name)
+        return state.take_lease(CONVERSION)
 
 
 def _unlock(account: Account, password: bytes) -> None:

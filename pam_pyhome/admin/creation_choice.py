@@ -45,7 +45,8 @@ def fscrypt_trouble(user: str, parent: str) -> CreateError | None:
         return None
     if said != fscrypt.reason(OSError(errno.EOPNOTSUPP, "")):
         return CreateError(user, facts.NO_FILE_SYSTEM, f"{parent}: {said}")
-    mount = next(each for each in fscrypt_store.main_mounts() if os.fsdecode(each.mountpoint) == mountpoint)
+    device = fscrypt_store.device_of(os.stat(parent))
+    mount = next(each for each in fscrypt_store.main_mounts() if each.device == device)
     # A kernel without encryption gives the same answer.
     known = f"{_FEATURES}/{mount.fstype}/features"
     if os.path.isdir(known) and not os.path.exists(f"{known}/encryption"):

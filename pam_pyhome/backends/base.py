@@ -54,6 +54,7 @@ class Backend(Protocol):
 
     name: str
     gives_session_keys: bool  # whether sessions need the home's keys besides what `attach` does with them
+    refuses_busy: bool  # whether `detach` leaves a home that is in use as it is; otherwise `users` is to be asked before
 
     def probe(self, account: Account) -> bool:
         """Whether the account has a home of this kind."""
@@ -72,11 +73,31 @@ class Backend(Protocol):
     def mounted(self, account: Account) -> OpenRecord | None:
         """The home as the kernel shows it, or None while it is locked."""
 
-    def attach(self, account: Account, opened: OpenedHome, warn: Callable[[str], None], /) -> OpenRecord:
-        """Open the home with the keys of `opened`. `warn` is told of what else they open and did not."""
+    def attach(
+        self, account: Account, opened: OpenedHome, warn: Callable[[str], None], note: Callable[[OpenRecord], None] = ..., /
+    ) -> OpenRecord:
+        """Open the home with the keys of `opened`. `warn` is told of what else they open and did not.
+
+        `note` is told beforehand what is about to be opened, for `detach` to find; if it raises, nothing is opened.
+        """
 
     def detach(self, record: OpenRecord) -> None:
-        """Lock the home; nothing if it is locked. HomeBusyError while it is in use."""
+        """Lock the home; nothing if it is locked. HomeBusyError unless the kernel says then that it is open nowhere.
+
+        Without `holders` if it is not known who uses it: looking for them may take long (`users`).
+        """
+
+    def is_seen(self, record: OpenRecord) -> bool:
+        """Whether the recorded home is open where this process sees it, whatever is written down of it by now. Quick."""
+
+    def state_of(self, record: OpenRecord) -> tuple[str, tuple[str, ...]]:
+        """How the kernel says that the recorded home is, and who has it where it is not seen: OPEN, PARTLY or LOCKED."""
+
+    def users(self, record: OpenRecord, *, neighbours: bool = True) -> tuple[str, ...]:
+        """Who uses the recorded home, one line each. Looks at other people's processes, for some seconds at most.
+
+        Without `neighbours`, only processes of the owner and of root count.
+        """
 
     def rewrite(self, account: Account, change: Rewrite) -> bool:
         """Put a prepared key file in place; False if the present one is no longer the expected one."""
@@ -115,3 +136,7 @@ class Backend(Protocol):
 
     def renew_costs(self, account: Account, password: Callable[[], bytes]) -> bool:
         """Wrap what `password` opens anew, at the costs of new passwords; False if it has them. UpdateError if that cannot be."""
+
+
+def unnoted(_record: OpenRecord) -> None:
+    """The `note` of a home that is opened where nobody else gets to it, and locked by whoever opens it."""

@@ -6,7 +6,7 @@ What derives keys is imported only where keys are derived: a phase that mounts o
 from __future__ import annotations
 
 from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept, update_facts
-from pam_pyhome.backends.base import Wishes
+from pam_pyhome.backends.base import Wishes, unnoted
 from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError, UpdateError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_wrapped import MAX_SIZE, parse_wrapped
@@ -32,6 +32,7 @@ class EcryptfsBackend:
 
     name = "ecryptfs"
     gives_session_keys = True
+    refuses_busy = True
 
     def probe(self, account: Account) -> bool:
         """There is a key file; or the ciphertext that it is for, and a good copy of it or what a recovery key needs."""
@@ -60,13 +61,27 @@ class EcryptfsBackend:
         """Ask the kernel."""
         return ecryptfs_mount.mounted(account, self.name)
 
-    def attach(self, account: Account, opened: OpenedHome, _warn: Callable[[str], None]) -> OpenRecord:
+    def attach(
+        self, account: Account, opened: OpenedHome, _warn: Callable[[str], None], note: Callable[[OpenRecord], None] = unnoted
+    ) -> OpenRecord:
         """Mount."""
-        return ecryptfs_mount.attach(account, opened)
+        return ecryptfs_mount.attach(account, opened, note)
 
     def detach(self, record: OpenRecord) -> None:
         """Unmount."""
         ecryptfs_mount.detach(record)
+
+    def is_seen(self, record: OpenRecord) -> bool:
+        """Look for its mount."""
+        return ecryptfs_mount.is_seen(record)
+
+    def state_of(self, record: OpenRecord) -> tuple[str, tuple[str, ...]]:
+        """Ask the kernel, about all mount name spaces."""
+        return ecryptfs_mount.state_of(record)
+
+    def users(self, record: OpenRecord, *, neighbours: bool = True) -> tuple[str, ...]:
+        """Whoever has something of the mount open, or mounted in it."""
+        return ecryptfs_mount.users(record, neighbours=neighbours)
 
     def rewrite(self, account: Account, change: Rewrite) -> bool:
         """Replace `wrapped-passphrase`; what was there is kept where only root can reach it."""

@@ -7,7 +7,7 @@ to the kernel, and a phase that locks starts sooner without the rest.
 from __future__ import annotations
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.backends.base import Wishes
+from pam_pyhome.backends.base import Wishes, unnoted
 from pam_pyhome.errors import PyhomeError, UpdateError
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ class FscryptBackend:
 
     name = "fscrypt"
     gives_session_keys = False
+    refuses_busy = False
 
     def probe(self, account: Account) -> bool:
         """The home directory has a policy, and a passphrase of the account's opens it, or its metadata is too damaged to tell."""
@@ -63,18 +64,38 @@ class FscryptBackend:
 
         return fscrypt_keys.mounted(account, self.name)
 
-    def attach(self, account: Account, opened: OpenedHome, warn: Callable[[str], None]) -> OpenRecord:
+    def attach(
+        self, account: Account, opened: OpenedHome, warn: Callable[[str], None], note: Callable[[OpenRecord], None] = unnoted
+    ) -> OpenRecord:
         """Give the keys to the file systems."""
         from pam_pyhome.backends import fscrypt_keys
 
         keys = tuple((*label.partition(" ")[::2], key) for label, key in opened.keys)
-        return fscrypt_keys.attach(account, keys, self.name, warn)
+        return fscrypt_keys.attach(account, keys, self.name, warn, note)
 
     def detach(self, record: OpenRecord) -> None:
         """Take them back."""
         from pam_pyhome.backends import fscrypt_keys
 
         fscrypt_keys.detach(record)
+
+    def is_seen(self, record: OpenRecord) -> bool:
+        """Ask for the key of the home itself."""
+        from pam_pyhome.backends import fscrypt_keys
+
+        return fscrypt_keys.is_seen(record)
+
+    def state_of(self, record: OpenRecord) -> tuple[str, tuple[str, ...]]:
+        """Ask the kernel, about each key."""
+        from pam_pyhome.backends import fscrypt_keys
+
+        return fscrypt_keys.state_of(record)
+
+    def users(self, record: OpenRecord, *, neighbours: bool = True) -> tuple[str, ...]:
+        """Whoever has something of the home open, or mounted in it."""
+        from pam_pyhome.backends import fscrypt_keys
+
+        return fscrypt_keys.users(record, neighbours=neighbours)
 
     def rewrite(self, account: Account, change: Rewrite) -> bool:
         """Replace the login protector; what was there is kept where only root can reach it."""

@@ -6,9 +6,13 @@ import errno
 import os
 
 from pam_pyhome.backends import fscrypt_store as store
+from pam_pyhome.backends.base import unnoted
 from pam_pyhome.errors import HomeBusyError, StorageError, UnsafeFileError
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.formats.mountinfo import parse_mountinfo
 from pam_pyhome.formats.state import Claim, OpenRecord
-from pam_pyhome.kernel import fscrypt
+from pam_pyhome.kernel import files, fscrypt, mounts, statx
+from pam_pyhome.kernel.holders import NOT_FOUND, describe_process, holders_below
 from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
@@ -16,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.formats.mountinfo import Mount
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+OTHERS = "another user has a claim on its key, as root has after 'fscrypt unlock' and until 'fscrypt lock'"
+_ROOT_GROUP = 0  # no path is walked with a claim's rights: the claim is the user's, and the group makes no difference
 
 
 def mounted(account: Account, backend: str) -> OpenRecord | None:
@@ -32,94 +38,241 @@ def mounted(account: Account, backend: str) -> OpenRecord | None:
             if policy is None or policy.version != 2:
                 return None
             present = fscrypt.key_status(directory, policy.identifier).state == fscrypt.PRESENT
-            device = store.device_of(os.fstat(directory))
+            status = os.fstat(directory)
         finally:
             os.close(directory)
     if not present:
         return None
-    mount = os.fsencode(store.main_mount(account.home))
-    return _record(account, backend, device, (Claim(account.uid, policy.identifier, mount),))
+    device, mount = store.device_of(status), os.fsencode(store.main_mount(account.home))
+    return _record(account, backend, status, (Claim(account.uid, policy.identifier, mount, device),))
 
 
-def _record(account: Account, backend: str, device: str, claims: tuple[Claim, ...]) -> OpenRecord:
+def _record(account: Account, backend: str, home: os.stat_result, claims: tuple[Claim, ...]) -> OpenRecord:
     with rights_of(account.uid, account.gid):
-        home = os.fsencode(os.path.realpath(account.home))
-    return OpenRecord(account.name, backend, home, claims[0].mountpoint, device, (), claims)
+        path = os.fsencode(os.path.realpath(account.home))
+    return OpenRecord(account.name, backend, path, claims[0].mountpoint, store.device_of(home), (), claims, inode=home.st_ino)
 
 
-def attach(account: Account, keys: tuple[tuple[str, str, bytes], ...], backend: str, warn: Callable[[str], None]) -> OpenRecord:
+def attach(
+    account: Account,
+    keys: tuple[tuple[str, str, bytes], ...],
+    backend: str,
+    warn: Callable[[str], None],
+    note: Callable[[OpenRecord], None] = unnoted,
+) -> OpenRecord:
     """See `Backend.attach`. `keys`: identifier, mount point and key of each policy, the home's first, which alone must succeed."""
-    (identifier, mount, secret), *others = keys
-    try:
-        claims = [_add(account, identifier, mount, secret)]
-        device = _look_inside(account)
-    except OSError as error:
-        raise StorageError(f"opening {account.home}", fscrypt.reason(error)) from error
-    for identifier, mount, secret in others:
-        try:
-            claims.append(_add(account, identifier, mount, secret))
-        except OSError as error:
-            warn(f"a directory on {mount} with policy {identifier} stays locked: {fscrypt.reason(error)}")
-        except StorageError as error:
-            warn(f"a directory on {mount} with policy {identifier} stays locked: {error.reason}")
-    return _record(account, backend, device, tuple(claims))
-
-
-def _add(account: Account, identifier: str, mount: str, secret: bytes) -> Claim:
-    """Give one key, which is empty if it could not be had, to one file system, claimed by the user. OSError, StorageError."""
-    if not secret:
-        raise StorageError(identifier, "its wrapped key is damaged")
-    with rights_of(account.uid, account.gid):
-        directory = os.open(mount, _DIRECTORY)
-        try:
-            added = fscrypt.add_key(directory, secret)
-        finally:
-            os.close(directory)
-    if added != identifier:
-        raise StorageError(identifier, f"its key is that of {added}")
-    return Claim(account.uid, identifier, os.fsencode(mount))
-
-
-def _look_inside(account: Account) -> str:
-    """The device of the home, whose first name was read: where a cipher is missing, that is what shows it."""
     with rights_of(account.uid, account.gid):
         directory = store.open_home(account)
+    try:
+        home = os.fstat(directory)
+        record = _record(account, backend, home, _planned(account, keys, store.device_of(home)))
+        note(record.but(opening=True))
+        opened = [_give(account, directory, record.claims[0], keys[0][2])]
         try:
-            with os.scandir(directory) as entries:
-                next(entries, None)
-            return store.device_of(os.fstat(directory))
-        finally:
-            os.close(directory)
+            _look_inside(account, directory)
+        except OSError:
+            give_up(opened[0])
+            raise
+    except OSError as error:
+        raise StorageError(f"opening {account.home}", fscrypt.reason(error)) from error
+    finally:
+        os.close(directory)
+    for claim in record.claims[1:]:
+        secret = next(secret for identifier, mount, secret in keys[1:] if _is_for(claim, identifier, mount))
+        try:
+            opened.append(_give_elsewhere(account, claim, secret))
+        except (OSError, StorageError) as error:
+            why = fscrypt.reason(error) if isinstance(error, OSError) else error.reason
+            warn(f"a directory on {os.fsdecode(claim.mountpoint)} with policy {claim.identifier} stays locked: {why}")
+    return record.but(claims=tuple(opened))
+
+
+def _is_for(claim: Claim, identifier: str, mount: str) -> bool:
+    return (claim.identifier, claim.mountpoint) == (identifier, os.fsencode(mount))
+
+
+def _planned(account: Account, keys: tuple[tuple[str, str, bytes], ...], home: str) -> tuple[Claim, ...]:
+    """The claims that are about to be made."""
+    first, *others = [Claim(account.uid, identifier, os.fsencode(mount)) for identifier, mount, _ in keys]
+    return (first.but(device=home), *(claim.but(device=_device_at(claim.mountpoint)) for claim in others))
+
+
+def _device_at(mountpoint: bytes) -> str:
+    try:
+        return statx.look(mountpoint).device
+    except OSError:
+        return ""
+
+
+def _give_elsewhere(account: Account, claim: Claim, secret: bytes) -> Claim:
+    """Give a key to the file system of another directory. OSError, StorageError."""
+    directory = files.open_listable(os.fsdecode(claim.mountpoint))
+    try:
+        if store.device_of(os.fstat(directory)) != claim.device:
+            raise StorageError(claim.identifier, "another file system is mounted there by now")
+        return _give(account, directory, claim, secret)
+    finally:
+        os.close(directory)
+
+
+def _give(account: Account, directory: int, claim: Claim, secret: bytes) -> Claim:
+    """Give a key, which is empty if it could not be had, to a file system, claimed by the user. OSError, StorageError."""
+    if not secret:
+        raise StorageError(claim.identifier, "its wrapped key is damaged")
+    with rights_of(account.uid, account.gid):
+        added = fscrypt.add_key(directory, secret)
+    if added != claim.identifier:
+        give_up(claim.but(identifier=added))
+        raise StorageError(claim.identifier, f"its key is that of {added}")
+    return claim
+
+
+def _look_inside(account: Account, directory: int) -> None:
+    """Read a name in the home: where a cipher is missing, that is what shows it. OSError."""
+    with rights_of(account.uid, account.gid), os.scandir(directory) as entries:
+        next(entries, None)
+
+
+# Locking
+
+_GONE, _CLAIMED, _IN_USE = range(3)
 
 
 def detach(record: OpenRecord) -> None:
     """See `Backend.detach`. Gives up the user's claims; what others claim stays open for them."""
-    busy = [claim for claim in record.claims if not give_up(claim)]
-    if not busy:
-        return
-    from pam_pyhome.kernel.holders import holders_below
+    left, unreachable = set(), None
+    for claim in record.claims:
+        try:
+            left.add(_take_back(_with_device(claim, record)))
+        except HomeBusyError as error:
+            unreachable = error
+    path = os.fsdecode(record.mountpoint)
+    if _IN_USE in left:
+        raise HomeBusyError(path, (), partly_locked=True)
+    if unreachable is not None:
+        raise unreachable
+    if _CLAIMED in left:
+        raise HomeBusyError(path, (OTHERS,))
 
-    major, minor = (int(part) for part in record.device.split(":"))
-    raise HomeBusyError(
-        os.fsdecode(record.mountpoint), holders_below(major, minor, os.fsdecode(record.mountpoint)), partly_locked=True
-    )
+
+def is_seen(record: OpenRecord) -> bool:
+    """See `Backend.is_seen`."""
+    return bool(record.claims) and _state(_with_device(record.claims[0], record)) == OPEN
+
+
+def state_of(record: OpenRecord) -> tuple[str, tuple[str, ...]]:
+    """See `Backend.state_of`."""
+    states = [_state(_with_device(claim, record)) for claim in record.claims]
+    if OPEN in states:
+        return OPEN, ()
+    return (PARTLY, users(record)) if PARTLY in states else (LOCKED, ())
+
+
+def users(record: OpenRecord, *, neighbours: bool = True) -> tuple[str, ...]:
+    """See `Backend.users`."""
+    path = os.fsdecode(record.mountpoint)
+    owner = record.claims[0].uid if record.claims else -1
+    major, minor = map(int, record.device.split(":"))
+    found = holders_below(major, minor, path, owner=owner, whose=() if neighbours else (0, owner))
+    return (*(f"{os.fsdecode(mount.mountpoint)} is mounted in it ({mount.fstype})" for mount in _mounts_inside(record)), *found)
+
+
+def _mounts_inside(record: OpenRecord) -> list[Mount]:
+    """What is mounted in the home, and directories of the home that are mounted elsewhere: their key is in use."""
+    found = parse_mountinfo(mounts.read_mountinfo())
+    device = {mount.mount_id: mount for mount in found if mount.device == record.device}
+    leading = [mount for mount in device.values() if _is_below(record.mountpoint, mount.mountpoint)]
+    below = max((mount.mountpoint for mount in leading), key=len, default=record.mountpoint)
+    roots = [
+        mount.root.rstrip(b"/") + record.mountpoint[len(below.rstrip(b"/")) :] for mount in leading if mount.mountpoint == below
+    ]
+    return [
+        mount
+        for mount in found
+        if (mount.parent_id in device and _is_below(mount.mountpoint, record.mountpoint))
+        or (mount.mount_id in device and any(_is_below(mount.root, root) for root in roots))
+    ]
+
+
+def _is_below(path: bytes, top: bytes) -> bool:
+    return (path.rstrip(b"/") + b"/").startswith(top.rstrip(b"/") + b"/")
 
 
 def give_up(claim: Claim) -> bool:
     """Take one key back; False if files that it opened are in use, so that those stay open. UnsafeFileError."""
-    with rights_of(claim.uid, claim.uid):
+    return _take_back(claim) != _IN_USE
+
+
+def _with_device(claim: Claim, record: OpenRecord) -> Claim:
+    """A claim of 0.1.0 has only a path; the first is for the file system of the home."""
+    if claim.device:
+        return claim
+    return claim.but(device=record.device if claim == record.claims[0] else _device_at(claim.mountpoint))
+
+
+def _take_back(claim: Claim) -> int:
+    """Give a claim up, and ask the kernel what is left. UnsafeFileError, HomeBusyError."""
+    directory = _open_file_system(claim)
+    if directory is None:
+        return _GONE
+    try:
+        with rights_of(claim.uid, _ROOT_GROUP):
+            return _give_up(directory, claim.identifier)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
+            return _GONE  # a file system with the same device number, which cannot encrypt
+        raise UnsafeFileError(os.fsdecode(claim.mountpoint), fscrypt.reason(error)) from error
+    finally:
+        os.close(directory)
+
+
+def _give_up(directory: int, identifier: str) -> int:
+    """See `_take_back`. With the rights of the claim's user."""
+    status = fscrypt.key_status(directory, identifier)
+    if status.state == fscrypt.INCOMPLETELY_REMOVED or status.own:
         try:
-            directory = os.open(claim.mountpoint, _DIRECTORY)
-        except OSError:
-            return True  # the file system is not mounted any more, and its keys went with it
-        try:
-            status = fscrypt.key_status(directory, claim.identifier)
-            if status.state == fscrypt.ABSENT or (status.state == fscrypt.PRESENT and not status.own):
-                return True
-            return not fscrypt.remove_key(directory, claim.identifier) & fscrypt.FILES_BUSY
+            fscrypt.remove_key(directory, identifier)
         except OSError as error:
-            if error.errno in (errno.ENOKEY, errno.ENOTTY, errno.EOPNOTSUPP):
-                return True
-            raise UnsafeFileError(os.fsdecode(claim.mountpoint), fscrypt.reason(error)) from error
-        finally:
-            os.close(directory)
+            if error.errno != errno.ENOKEY:
+                raise
+        status = fscrypt.key_status(directory, identifier)
+    return {fscrypt.ABSENT: _GONE, fscrypt.INCOMPLETELY_REMOVED: _IN_USE}.get(status.state, _CLAIMED)
+
+
+def _state(claim: Claim) -> str:
+    """How it is with the key of a claim, whoever claims it. What cannot be asked counts as partly locked."""
+    try:
+        directory = _open_file_system(claim)
+    except HomeBusyError:
+        return PARTLY
+    if directory is None:
+        return LOCKED
+    try:
+        state = fscrypt.key_status(directory, claim.identifier).state
+    except OSError:
+        return LOCKED  # a file system with the same device number, which cannot encrypt
+    finally:
+        os.close(directory)
+    return {fscrypt.PRESENT: OPEN, fscrypt.INCOMPLETELY_REMOVED: PARTLY}.get(state, LOCKED)
+
+
+def _open_file_system(claim: Claim) -> int | None:
+    """Descriptor of a directory of the claim's file system, wherever that is mounted by now; None if it is not there any more.
+
+    The way is root's: the user need not be able to walk it. HomeBusyError if it is out of reach.
+    """
+    for mount in parse_mountinfo(mounts.read_mountinfo()):
+        if mount.device != claim.device or mount.fstype not in store.FILE_SYSTEMS:
+            continue
+        try:
+            directory = files.open_listable(os.fsdecode(mount.mountpoint))
+        except OSError:
+            continue
+        if store.device_of(os.fstat(directory)) == claim.device:
+            return directory
+        os.close(directory)
+    shown, there = mounts.elsewhere((f" {claim.device} ".encode("ascii"),), (claim.device,))
+    if not shown and not there:
+        return None
+    who = tuple(f"{describe_process(pid)}: has its file system mounted in another mount name space" for pid, _ in shown)
+    raise HomeBusyError(os.fsdecode(claim.mountpoint), who or (NOT_FOUND,))

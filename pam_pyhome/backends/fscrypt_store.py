@@ -39,22 +39,33 @@ def open_home(account: Account) -> int:
 
 
 def main_mounts() -> list[Mount]:
-    """One mount for each file system that can be encrypted: that of its root, or of as much of it as there is."""
+    """One mount for each file system that can be encrypted: the first of its root, or of as much of it as there is."""
     best: dict[str, Mount] = {}
     for mount in parse_mountinfo(mounts.read_mountinfo()):
         known = best.get(mount.device)
-        if mount.fstype in FILE_SYSTEMS and (known is None or len(mount.root) <= len(known.root)):
+        if mount.fstype in FILE_SYSTEMS and (known is None or len(mount.root) < len(known.root)):
             best[mount.device] = mount
     return list(best.values())
 
 
 def main_mount(path: str) -> str:
-    """Where the file system of `path` is mounted. StorageError if that is nowhere to be seen."""
-    device = device_of(os.stat(path))
-    for mount in main_mounts():
-        if mount.device == device:
-            return os.fsdecode(mount.mountpoint)
-    raise StorageError(path, "its file system is not one that can be encrypted, or not mounted as a whole")
+    """Where the file system of `path` is mounted: of several such places the one that leads to `path`.
+
+    StorageError if that is nowhere to be seen.
+    """
+    device, real = device_of(os.stat(path)), os.fsencode(os.path.realpath(path))
+    found = [mount for mount in parse_mountinfo(mounts.read_mountinfo()) if mount.device == device and mount.fstype in FILE_SYSTEMS]
+    if not found:
+        raise StorageError(path, "its file system is not one that can be encrypted, or not mounted as a whole")
+    whole = min(len(mount.root) for mount in found)
+    leading = [mount for mount in found if len(mount.root) == whole]
+    return os.fsdecode(max(leading, key=lambda mount: _leads_to(mount.mountpoint, real)).mountpoint)
+
+
+def _leads_to(mountpoint: bytes, path: bytes) -> int:
+    """How much of `path` is that of a mount point; 0 if that is elsewhere."""
+    top = mountpoint.rstrip(b"/") + b"/"
+    return len(top) if (path + b"/").startswith(top) else 0
 
 
 def device_of(status: os.stat_result) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
 from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.policy.leases import CONVERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -147,6 +148,13 @@ def moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
+def _because(who: str) -> str:
+    """Who is in the way of locking; what is no process has a sentence of its own."""
+    if who and not who.startswith("pid "):
+        return f": {who}"
+    return f" while it is used by {who or 'a process that was not found'}"
+
+
 def failed(failure: Failure, user: str) -> str:
     """What happened, to which thing, and one way forward."""
     who = "; ".join(failure.lines)
@@ -157,8 +165,10 @@ def failed(failure: Failure, user: str) -> str:
         "NotAllowedError": f"the home of {what} is not yours; run this as {'root' if what == 'root' else f'{what}, or as root'}",
         "DaemonError": f"pyhomed cannot be asked: {reason}; "
         "run 'systemctl start pyhomed.socket pyhomed-unlock.socket' as root, or this command as root",
-        "HomeInUseError": f"the home of {what} is in use by {who}; log out there, wait for it with --wait, or insist with --force",
-        "HomeBusyError": f"{what} {reason} while it is used by {who or 'a process that was not found'}; "
+        "HomeInUseError": f"the home of {what} is being converted by {who}; wait until that has ended"
+        if f"({CONVERSION})" in who
+        else f"the home of {what} is in use by {who}; log out there, wait for it with --wait, or insist with --force",
+        "HomeBusyError": f"{what} {reason}{_because(who)}; "
         "leave it with 'cd /', end what uses it, or insist with --force",
         "HomeElsewhereError": f"another process is opening or locking the home of {what}; try again in a moment",
         "PasswordUnchangedError": f"{reason}; nothing was changed, {_PASSWORD_ADVICE.get(reason, 'start again')}",

@@ -19,6 +19,9 @@ SIGNATURES_MAX_SIZE = 34
 PATH_MAX = 4096
 
 
+_SHOWN = b"ecryptfs_sig="
+
+
 class Signatures(Record):
     """What ``Private.sig`` names: the file key, and the filename key if names are encrypted; 16 hex digits each."""
 
@@ -82,3 +85,9 @@ def mount_options(signatures: Signatures, *, own: bool = True) -> str:
     options += "ecryptfs_cipher=aes,ecryptfs_key_bytes=16,ecryptfs_unlink_sigs"
     options += f",ecryptfs_sig={signatures.fekek}"
     return options if signatures.fnek is None else f"{options},ecryptfs_fnek_sig={signatures.fnek}"
+
+
+def signature_of(super_options: bytes) -> str:
+    """The signature of the key of a mount, as the kernel shows it among the options of the file system; "" if it does not."""
+    found = [option for option in super_options.split(b",") if option.startswith(_SHOWN)]
+    return found[0][len(_SHOWN) :].decode("ascii", "replace") if found else ""

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/fscrypt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
@@ -89,20 +90,18 @@ static bool has_policy(const struct passwd *pw)
 	return fd >= 0;
 }
 
-/* Such a home is open while the key of its policy is there. While files keep it from going altogether, the worker is to try again. */
+/* Such a home is open while the key of its policy is there. Otherwise other keys that are on record may be: the worker finds out. */
 static enum home_state policy_state(const struct passwd *pw, const char *path)
 {
 	struct fscrypt_get_policy_ex_arg policy;
 	struct fscrypt_get_key_status_arg key = {.key_spec = {.type = FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER}};
 	int fd = policy_open(pw, path, &policy);
 	if (fd < 0)
-		return HOME_CLOSED;
+		return HOME_UNSURE;
 	memcpy(key.key_spec.u.identifier, policy.policy.v2.master_key_identifier, FSCRYPT_KEY_IDENTIFIER_SIZE);
 	bool known = policy.policy.version == FSCRYPT_POLICY_V2 && ioctl(fd, FS_IOC_GET_ENCRYPTION_KEY_STATUS, &key) == 0;
 	close(fd);
-	if (known && key.status == FSCRYPT_KEY_STATUS_INCOMPLETELY_REMOVED)
-		return HOME_UNSURE;
-	return known && key.status == FSCRYPT_KEY_STATUS_PRESENT ? HOME_OPEN : HOME_CLOSED;
+	return known && key.status == FSCRYPT_KEY_STATUS_PRESENT ? HOME_OPEN : HOME_UNSURE;
 }
 
 bool home_exists(const struct passwd *pw)
@@ -158,33 +157,57 @@ static bool parse_device(const char *text, dev_t *device)
 }
 
 struct record {
-	char *mountpoint;
+	char *user, *mountpoint;
 	dev_t device;
-	bool fscrypt; /* the home has no mount of its own */
+	ino_t inode;	       /* of the directory that is the home while it is open */
+	bool has_inode;	       /* records of 0.1.0 have none */
+	bool fscrypt, opening; /* fscrypt: the home has no mount of its own */
 };
 
-/* Takes `mountpoint` and `dev` out of the record; each must be there once. The other lines are not the shim's business. */
+static bool parse_inode(const char *text, ino_t *inode)
+{
+	char *end;
+	errno = 0;
+	unsigned long long number = strtoull(text, &end, 10);
+	*inode = (ino_t)number;
+	return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *inode == number;
+}
+
+/* Takes one value out of a line, if it is there for the first time. */
+static bool take_text(char *value, char **kept)
+{
+	if (*kept != NULL || !unescape(value))
+		return false;
+	*kept = value;
+	return true;
+}
+
+/* Takes out of the record what says where the home is, and whose. The other lines are not the shim's business. */
 static bool parse_record(char *text, struct record *record)
 {
-	bool has_device = false;
+	bool has_device = false, sound = true;
 	*record = (struct record){0};
-	for (char *rest = text; rest != NULL && *rest != '\0';) {
+	for (char *rest = text; sound && rest != NULL && *rest != '\0';) {
 		char *line = strsep(&rest, "\n");
 		if (rest == NULL)
 			return false; /* the last line has no end: not a whole record */
 		if (strncmp(line, "mountpoint=", 11) == 0) {
-			if (record->mountpoint != NULL || line[11] != '/' || !unescape(line + 11))
-				return false;
-			record->mountpoint = line + 11;
+			sound = line[11] == '/' && take_text(line + 11, &record->mountpoint);
+		} else if (strncmp(line, "user=", 5) == 0) {
+			sound = take_text(line + 5, &record->user);
 		} else if (strncmp(line, "dev=", 4) == 0) {
-			if (has_device || !parse_device(line + 4, &record->device))
-				return false;
+			sound = !has_device && parse_device(line + 4, &record->device);
 			has_device = true;
+		} else if (strncmp(line, "inode=", 6) == 0) {
+			sound = !record->has_inode && parse_inode(line + 6, &record->inode);
+			record->has_inode = true;
 		} else if (strcmp(line, "backend=fscrypt") == 0) {
 			record->fscrypt = true;
+		} else if (strcmp(line, "state=opening") == 0) {
+			record->opening = true;
 		}
 	}
-	return record->mountpoint != NULL && has_device;
+	return sound && record->mountpoint != NULL && record->user != NULL && has_device;
 }
 
 static bool read_record(uid_t uid, char text[RECORD_MAX])
@@ -207,17 +230,29 @@ static bool read_record(uid_t uid, char text[RECORD_MAX])
 	return strlen(text) == (size_t)size;
 }
 
-/* Open by our record, and what it records is really there. Unsure in a mount namespace that is not that of process 1. */
+/* Whether what is recorded is seen at its place: the directory of that device and inode. */
+static bool is_seen(const struct passwd *pw, const struct record *record)
+{
+	struct stat st;
+	if (record->opening || !lstat_as(pw, record->mountpoint, &st) || st.st_dev != record->device)
+		return false;
+	return !record->has_inode || st.st_ino == record->inode;
+}
+
+/*
+ * Open by our record, and what it records is really there. What is on record and not seen there may be open elsewhere: the worker
+ * finds out, and so it does in a mount namespace that is not that of process 1.
+ */
 enum home_state home_state(const struct passwd *pw)
 {
 	char text[RECORD_MAX];
 	struct record record;
-	struct stat st;
-	if (!mount_namespace_is_first())
-		return HOME_UNSURE;
+	bool here = mount_namespace_is_first();
 	if (!read_record(pw->pw_uid, text) || !parse_record(text, &record))
-		return HOME_CLOSED;
-	if (!lstat_as(pw, record.mountpoint, &st) || st.st_dev != record.device)
-		return HOME_CLOSED;
+		return here ? HOME_CLOSED : HOME_UNSURE;
+	if (strcmp(record.user, pw->pw_name) != 0)
+		return HOME_OF_ANOTHER;
+	if (!here || !is_seen(pw, &record))
+		return HOME_UNSURE;
 	return record.fscrypt ? policy_state(pw, record.mountpoint) : HOME_OPEN;
 }

@@ -92,6 +92,12 @@ static const char *uninteresting(struct call *call)
 
 static int open_session(struct call *call)
 {
+	/* Without a lease: it would keep the other's home open. */
+	if (home_state(&call->pw) == HOME_OF_ANOTHER) {
+		pam_syslog(call->pamh, LOG_ERR, "another user with uid %u has their home open; that of %s is left alone",
+			   (unsigned int)call->pw.pw_uid, call->user);
+		return PAM_SUCCESS;
+	}
 	lease_take(call);
 	/* Keys that another session's login has made superfluous: the worker discards them. */
 	if (home_state(&call->pw) != HOME_OPEN || has_opened(call))
@@ -106,7 +112,8 @@ static int close_session(struct call *call)
 		debug(call, "other sessions go on");
 		return PAM_SUCCESS;
 	}
-	return home_state(&call->pw) != HOME_CLOSED ? ask_worker(call) : PAM_SUCCESS;
+	enum home_state state = home_state(&call->pw);
+	return state == HOME_OPEN || state == HOME_UNSURE ? ask_worker(call) : PAM_SUCCESS;
 }
 
 static int decide(struct call *call)

@@ -40,7 +40,8 @@
 
 enum phase { PHASE_AUTH = 1, PHASE_SETCRED, PHASE_ACCOUNT, PHASE_OPEN, PHASE_CLOSE, PHASE_PASSWORD };
 
-enum home_state { HOME_CLOSED, HOME_OPEN, HOME_UNSURE };
+/* HOME_OF_ANOTHER: a user with the same uid has theirs open. */
+enum home_state { HOME_CLOSED, HOME_OPEN, HOME_UNSURE, HOME_OF_ANOTHER };
 
 struct settings {
 	char *text;          /* the configuration file, cut into lines in place */

@@ -1,25 +1,38 @@
-"""Who uses a file system: the processes with a directory, file, program or mapping on it."""
+"""Who uses a file system: the processes with a directory, file, program or mapping on it.
+
+The processes may be anybody's, and some are made to keep whoever looks at them waiting: reading ``/proc/PID/maps`` waits for the
+lock of a memory map. So all that is done here has a deadline (`kernel.bounded`), files are named by links, which no server is asked
+for, and mappings are looked at last, when nothing else was found.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import struct
 
-from pam_pyhome.kernel.libc import check, proto
+from pam_pyhome.kernel import bounded, statx
+from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-AT_FDCWD = -100
-AT_NO_AUTOMOUNT = 0x800
-AT_STATX_DONT_SYNC = 0x4000
+LOOK_SECONDS = 3.0
+# What else keeps a file system, and what cannot be seen.
+NOT_FOUND = "no process was found; a file of it may be on its way through a socket, or used by a loop device, swap or an NFS export"
 
 _MOST = 20
-_STATX_SIZE = 256
-_STATX_DEVICE = struct.Struct("II")
-_STATX_DEVICE_OFFSET = 136
+
+
+class _Sought(Record):
+    """What counts: files of the device, with a path in `directory` ("" is everywhere), or encrypted ones of the user `owner`.
+
+    In the processes of the users `whose`, if any are named.
+    """
+
+    device: str
+    directory: str
+    owner: int
+    whose: tuple[int, ...]
 
 
 def holders(major: int, minor: int) -> tuple[str, ...]:
@@ -27,19 +40,71 @@ def holders(major: int, minor: int) -> tuple[str, ...]:
     return holders_below(major, minor, "")
 
 
-def holders_below(major: int, minor: int, directory: str) -> tuple[str, ...]:
-    """The same for what of the device has a path, as the kernel shows it, in `directory`; "" is everywhere."""
-    device = os.makedev(major, minor)
+def holders_below(
+    major: int, minor: int, directory: str, *, owner: int = -1, whose: tuple[int, ...] = ()
+) -> tuple[str, ...]:
+    """The same for what of the device has a path, as the kernel shows it, in `directory`; "" is everywhere.
+
+    `owner`: encrypted files of this user count wherever they are seen, as in a sandbox or after a rename. `whose`: only processes
+    of these users count.
+    """
     prefix = directory.rstrip("/") + "/" if directory else ""
-    found: list[str] = []
-    for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
-        uses = _uses(f"/proc/{name}", device, f"{major:02x}:{minor:02x}")
-        use = next((f"{how} {path}" for how, path in uses if f"{path}/".startswith(prefix)), None)
-        if use is not None:
-            found.append(f"pid {name} ({_describe(name)}): {_printable(use)}")
-        if len(found) == _MOST:
-            break
-    return tuple(found)
+    sought = _Sought(f"{major}:{minor}", prefix, owner, whose)
+    lines, _ = bounded.look(lambda: _search(sought), LOOK_SECONDS)
+    return tuple(os.fsdecode(line) for line in lines)
+
+
+def _search(sought: _Sought) -> Iterator[bytes]:
+    """The lines, with all that is quick before what may not be."""
+    pids = sorted(filter(str.isdigit, os.listdir("/proc")), key=int)
+    if sought.whose:
+        pids = [pid for pid in pids if _real_uid(pid) in sought.whose]
+    found = 0
+    for ways in (_open_files, _mappings):
+        # Those of the owner first: at them somebody else's process cannot keep us.
+        for pid in sorted(pids, key=lambda pid: _real_uid(pid) != sought.owner) if ways is _mappings else pids:
+            line = _line(pid, ways, sought)
+            if line is not None:
+                yield line
+                found += 1
+            if found == _MOST:
+                return
+        if found:
+            return
+
+
+def _line(pid: str, ways: Callable[[str], Iterable[str]], sought: _Sought) -> bytes | None:
+    """What there is to say of a process, if it uses what is sought."""
+    for link in ways(pid):
+        path = f"/proc/{pid}/{link}"
+        try:
+            known = statx.look(path)
+            if known.device != sought.device:
+                continue
+            target = os.readlink(path)
+        except OSError:
+            continue
+        if (known.is_encrypted and known.uid == sought.owner) or f"{target}/".startswith(sought.directory):
+            how = "mapping" if ways is _mappings else link.replace("/", " ")
+            return os.fsencode(f"pid {pid} ({_describe(pid)}): {how} {_printable(target)}")
+    return None
+
+
+def _open_files(pid: str) -> list[str]:
+    """Open files first: the path of one says more than a working directory."""
+    return [*_list(pid, "fd"), "cwd", "root", "exe"]
+
+
+def _mappings(pid: str) -> list[str]:
+    """Files that the process has mapped into memory."""
+    return _list(pid, "map_files")
+
+
+def _list(pid: str, directory: str) -> list[str]:
+    try:
+        return [f"{directory}/{name}" for name in os.listdir(f"/proc/{pid}/{directory}")]
+    except OSError:
+        return []
 
 
 def processes_of(uid: int) -> tuple[str, ...]:
@@ -50,12 +115,22 @@ def processes_of(uid: int) -> tuple[str, ...]:
 
 def _runs_as(pid: str, uid: int) -> bool:
     """Whether the process is alive and any of its uids is this one."""
+    fields = _status(pid)
+    return not fields.get("State", "Z").lstrip().startswith("Z") and str(uid) in fields.get("Uid", "").split()
+
+
+def _real_uid(pid: str) -> int:
+    """Who started the process: what is set-user-ID, or hides itself, belongs to root otherwise. -1 if it is gone."""
+    uids = _status(pid).get("Uid", "").split()
+    return int(uids[0]) if uids else -1
+
+
+def _status(pid: str) -> dict[str, str]:
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            fields = dict(line.partition(":")[::2] for line in file)
+            return dict(line.partition(":")[::2] for line in file)
     except OSError:
-        return False
-    return not fields.get("State", "").lstrip().startswith("Z") and str(uid) in fields.get("Uid", "").split()
+        return {}
 
 
 def _describe(pid: str) -> str:
@@ -68,42 +143,9 @@ def _describe(pid: str) -> str:
         return "gone"
 
 
-def _uses(process: str, device: int, mapped_device: str) -> Iterator[tuple[str, str]]:
-    """How a process uses the device: `cwd`, `root`, `exe`, `fd N` or `mapping`, with the path."""
-    try:
-        files = [f"fd/{number}" for number in os.listdir(f"{process}/fd")]
-    except OSError:
-        return
-    # Open files first: the path of one says more than a working directory.
-    links = [*files, "cwd", "root", "exe"]
-    for link in links:
-        try:
-            if _device(f"{process}/{link}") == device:
-                yield link.replace("/", " "), os.readlink(f"{process}/{link}")
-        except OSError:
-            continue
-    yield from _mappings(process, mapped_device)
-
-
-def _device(path: str) -> int:
-    """The device of the file at `path`, without asking a server for it: somebody's may be made never to answer."""
-    buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    integer, unsigned, text = ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
-    statx = proto(None, "statx", integer, integer, text, integer, unsigned, text)
-    check(statx(AT_FDCWD, os.fsencode(path), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, buffer), path)
-    return os.makedev(*_STATX_DEVICE.unpack_from(buffer, _STATX_DEVICE_OFFSET))
-
-
-def _mappings(process: str, device: str) -> Iterator[tuple[str, str]]:
-    """Files of the device that the process has mapped into memory."""
-    try:
-        with open(f"{process}/maps", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                fields = line.split(None, 5)
-                if len(fields) == 6 and fields[3] == device:
-                    yield "mapping", fields[5].strip()
-    except OSError:
-        return
+def describe_process(pid: int) -> str:
+    """How a line about a process begins: `pid 42 (vim, uid 1000)`."""
+    return f"pid {pid} ({_describe(str(pid))})"
 
 
 def _printable(path: str) -> str:

@@ -6,7 +6,12 @@ import ctypes
 import errno
 import os
 
+from pam_pyhome.kernel import bounded
 from pam_pyhome.kernel.libc import check, proto
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -83,10 +88,68 @@ def umount(parent: int, name: bytes) -> None:
         os.chdir("/")
 
 
-def read_mountinfo() -> bytes:
-    """/proc/self/mountinfo, read at one go."""
-    with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+def read_mountinfo(process: str = "self") -> bytes:
+    """/proc/PROCESS/mountinfo, read at one go. OSError."""
+    with open(f"/proc/{process}/mountinfo", "rb", buffering=0) as file:
         content = b""
         while chunk := file.read(65536):
             content += chunk
         return content
+
+
+# What is mounted where this process does not see it
+
+LOOK_SECONDS = 5.0
+_MOST_LINES = 64
+_USTAT = {"x86_64": 136, "ppc64le": 62, "s390x": 62}  # the others have no ustat(2)
+_THERE = b"there"
+
+
+def elsewhere(words: tuple[bytes, ...], devices: tuple[str, ...]) -> tuple[tuple[tuple[int, bytes], ...], tuple[str, ...]]:
+    """The mounts in other mount name spaces that have one of `words` in their line of mountinfo, each with a process that sees it.
+
+    And those of the file systems `devices` that may still be there, mounted or not: they are as long as anybody has a mount or a
+    file of theirs, be it in a socket. Where the kernel does not say that, none of them.
+    """
+    lines, is_whole = bounded.look(lambda: _look_elsewhere(words, devices), LOOK_SECONDS)
+    pairs = [line.split(b" ", 1) for line in lines]
+    there = [content.decode("ascii") for kind, content in pairs if kind == _THERE]
+    shown = tuple((int(kind), content + b"\n") for kind, content in pairs if kind != _THERE)
+    return shown, tuple(there if is_whole else devices)
+
+
+def _look_elsewhere(words: tuple[bytes, ...], devices: tuple[str, ...]) -> Iterator[bytes]:
+    """Each mount name space once. What belongs to no process that is to be seen, the file system itself tells of."""
+    seen, found = {os.readlink("/proc/self/ns/mnt")}, 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            space = os.readlink(f"/proc/{pid}/ns/mnt")
+            content = b"" if space in seen else read_mountinfo(pid)
+        except OSError:
+            continue
+        seen.add(space)
+        for line in content.splitlines():
+            if found < _MOST_LINES and any(word in line for word in words):
+                found += 1
+                yield pid.encode("ascii") + b" " + line
+    for device in filter(_exists, devices):
+        yield _THERE + b" " + device.encode("ascii")
+
+
+def _exists(device: str) -> bool:
+    """Whether there is a file system with this device number; False where the kernel does not say."""
+    number = _USTAT.get(os.uname().machine)
+    if number is None:
+        return False
+    major, _, minor = device.partition(":")
+    call = proto(None, "syscall", ctypes.c_long, ctypes.c_long, ctypes.c_ulong, ctypes.c_char_p)
+    return bool(call(number, os.makedev(int(major), int(minor)), ctypes.create_string_buffer(64)) == 0)
+
+
+def forget_unused() -> None:
+    """Have the kernel forget what it keeps of files that nobody has open, on all file systems: nothing is lost, but read anew.
+
+    A file of an eCryptfs mount that is kept so stays readable after its key is gone.
+    """
+    with open("/proc/sys/vm/drop_caches", "wb", buffering=0) as file:
+        file.write(b"3\n")

@@ -7,8 +7,8 @@ import time
 from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, HomeInUseError
 from pam_pyhome.kernel.process import parent_of, signal_as
 from pam_pyhome.policy import own_keys
-from pam_pyhome.policy.leases import GATE_SECONDS, UserState
-from pam_pyhome.policy.locking import drop_keys
+from pam_pyhome.policy.leases import CONVERSION, GATE_SECONDS, UserState
+from pam_pyhome.policy.locking import refuse_users, take_away, what_is_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,29 +73,35 @@ class Locker:
                 self._talk.pause(min(LOOK_SECONDS, left))
 
     def _try(self, *, over_sessions: bool) -> bool:
-        """Lock it now, behind the gate."""
+        """Lock it now. What is refused leaves it as it was: who uses it is looked for before anything changes."""
         with UserState(self._account.uid) as state:
-            if not state.close_gate(GATE_SECONDS):
-                raise HomeElsewhereError(self._account.name)
-            record, found = state.read_record(), self._backend.mounted(self._account)
-            if record is None and found is None:
-                return False
-            others = [session for session in state.sessions() if session.pid not in self._family]
-            if others and not over_sessions:
-                raise HomeInUseError(self._account.name, tuple(map(describe_session, others)))
-            state.drop_hold()
-            self._detach(record, found)
+            record = self._what_is_open(state, over_sessions=over_sessions)
             if record is not None:
-                drop_keys(self._account.uid, record)
-            state.drop_record()
+                state.drop_hold()  # if it cannot be locked now, it is as soon as it is free
+                refuse_users(state, self._backend, record)
+                record = self._what_is_open(state, over_sessions=over_sessions)
+            if record is None:
+                return False
+            take_away(state, self._backend, record)
             return True
 
-    def _detach(self, record: OpenRecord | None, found: OpenRecord | None) -> None:
-        """Lock what there is: what our record says, unless the kernel shows another one, which somebody else opened."""
-        if record is None or (found is not None and found.device != record.device):
-            record = found
-        if record is not None:
-            self._backend.detach(record)
+    def _what_is_open(self, state: UserState, *, over_sessions: bool) -> OpenRecord | None:
+        """What our record says, unless the kernel shows another one, which somebody else opened; behind the gate from then on.
+
+        HomeElsewhereError, HomeInUseError.
+        """
+        if not state.close_gate(GATE_SECONDS):
+            raise HomeElsewhereError(self._account.name)
+        record, found = state.read_record(), what_is_open(state, self._backend, self._account)
+        if record is not None and record.user != self._account.name:
+            record = None
+        if record is None and found is None:
+            return None
+        others = [session for session in state.sessions() if session.pid not in self._family]
+        kept = [session for session in others if session.service == CONVERSION or not over_sessions]
+        if kept:
+            raise HomeInUseError(self._account.name, tuple(map(describe_session, kept)))
+        return found if record is None or (found is not None and found.device != record.device and not record.opening) else record
 
     def _force(self) -> bool:
         """End the owner's processes that keep the home busy, gently first."""

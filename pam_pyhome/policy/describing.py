@@ -8,11 +8,13 @@ from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import NoHomeError, PyhomeError
 from pam_pyhome.formats.facts import LOCKED, PARTLY, RECOVERY, UNKNOWN, HomeFacts
 from pam_pyhome.policy.leases import UserState, has_state
+from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account, Backend, Description
     from pam_pyhome.formats.facts import Session
+    from pam_pyhome.formats.state import OpenRecord
 
 
 def describe(account: Account) -> HomeFacts:
@@ -28,7 +30,11 @@ def describe(account: Account) -> HomeFacts:
 
 def _describe(account: Account, backend: Backend) -> HomeFacts:
     found, wishes = backend.describe(account), backend.wishes(account)
-    since, held, sessions = _records(account.uid)
+    records = _records(account)
+    if found.state == LOCKED and records.open is not None:
+        # What is not seen at its place may be open elsewhere.
+        state, holders = registry.named(records.open.backend).state_of(records.open)
+        found = found.but(state=state, holders=holders)
     return HomeFacts(
         account.name,
         account.uid,
@@ -38,14 +44,14 @@ def _describe(account: Account, backend: Backend) -> HomeFacts:
         trouble=_trouble(found),
         mountpoint=found.mountpoint,
         storage=found.storage,
-        since=0 if found.state == LOCKED else since,
-        held=held and found.state != LOCKED,
+        since=0 if found.state == LOCKED else records.since,
+        held=records.held and found.state != LOCKED,
         follows_login=not wishes.own_passphrase,
         opens_at_login=wishes.open_at_login,
         locks_at_logout=wishes.lock_at_logout,
         copy_kept=os.path.lexists(f"{kept.CONVERTING}/{account.name}"),
         slots=found.slots,
-        sessions=sessions,
+        sessions=records.sessions,
         holders=found.holders,
     )
 
@@ -58,9 +64,20 @@ def _trouble(found: Description) -> str:
     return "" if not slots or any(slot.usable for slot in slots) else f"{slots[0].name}: {slots[0].trouble}"
 
 
-def _records(uid: int) -> tuple[int, bool, tuple[Session, ...]]:
-    """Since when the home is open, whether it is on hold, and the sessions that hold it."""
-    if not has_state(uid):
-        return 0, False, ()
-    with UserState(uid) as state:
-        return state.opened_at(), state.is_on_hold(), state.sessions()
+class _Records(Record):
+    """What is on record: the home as it was opened, since when, whether it is on hold, and the sessions that hold it."""
+
+    open: OpenRecord | None
+    since: int
+    held: bool
+    sessions: tuple[Session, ...]
+
+
+def _records(account: Account) -> _Records:
+    if not has_state(account.uid):
+        return _Records(None, since=0, held=False, sessions=())
+    with UserState(account.uid) as state:
+        record = state.read_record()
+        if record is not None and record.user != account.name:
+            record = None
+        return _Records(record, since=state.opened_at(), held=state.is_on_hold(), sessions=state.sessions())

@@ -6,8 +6,9 @@ import os
 
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats.facts import Session
-from pam_pyhome.formats.state import emit_open, parse_lease, parse_open
+from pam_pyhome.formats.state import LeaseInfo, emit_lease, emit_open, parse_lease, parse_open
 from pam_pyhome.kernel import files
+from pam_pyhome.kernel.process import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ OPEN = "open"
 GATE = "gate"
 HOLD = "hold"
 LEASE_PREFIX = "lease."
+CONVERSION = "pyhome-convert"  # the service of a lease that holds a home which is being converted
 GATE_SECONDS = 10.0
 _LIMIT = 65536
 
@@ -52,6 +54,8 @@ class UserState:
 
     def close_gate(self, seconds: float) -> bool:
         """Keep new leases out, trying for `seconds`; whether it worked. Held until `open_gate`."""
+        if self._gate >= 0:
+            return True
         self._gate = os.open(GATE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
         if files.try_lock(self._gate, exclusive=True, seconds=seconds):
             return True
@@ -104,6 +108,15 @@ class UserState:
             os.unlink(name, dir_fd=self._directory)
         except FileNotFoundError:
             return
+
+    def take_lease(self, service: str) -> int:
+        """Hold the home as a session does, with the gate closed; the descriptor that holds it until it is closed. OSError."""
+        name = f"{LEASE_PREFIX}{os.getpid()}.{service}"
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+        files.try_lock(fd, exclusive=True)
+        os.truncate(fd, 0)
+        os.write(fd, emit_lease(LeaseInfo(os.getpid(), start_time(os.getpid()), service, "", "")))
+        return fd
 
     def _leases(self) -> list[str]:
         """The names of all lease files, dead ones included."""

@@ -6,9 +6,9 @@ import os
 import pwd
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError
+from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError, StorageError
 from pam_pyhome.formats.shells import STUB
-from pam_pyhome.formats.state import OpenRecord
+from pam_pyhome.formats.state import NO_DEVICE
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.kernel.process import join_first_mount_namespace, real_user
@@ -18,11 +18,13 @@ from pam_pyhome.policy.telling import was_told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pam_pyhome.backends.base import Backend
+    from pam_pyhome.backends.base import Account, Backend
     from pam_pyhome.formats.opened import OpenedHome
+    from pam_pyhome.formats.state import OpenRecord
     from pam_pyhome.policy.handle import Handle
 
 DAEMON_SOCKET = "/run/pyhomed.sock"
+MOST_LEFT = 64  # of what an earlier record names
 JOB_SERVICES = ("cron", "crond", "atd")
 
 # The session may use its keys but not pass them on; root, whose keys they are, may revoke them when the home is locked.
@@ -48,23 +50,28 @@ def open_home(pamh: Handle, keyring_choice: str) -> int:
 
 def open_with(pamh: Handle, backend: Backend, opened: OpenedHome | None, keyring_choice: str) -> bool:
     """Mount the home, put its keys where `keyring_choice` says, and have it watched; whether it is open now."""
-    with UserState(pamh.account.uid) as state:
-        if not state.close_gate(GATE_SECONDS):
-            pamh.log_error("another process has been opening or locking the home for too long")
-            return False
-        is_open = _attach(pamh, backend, state, opened, keyring_choice)
-    if is_open:
+    try:
+        with UserState(pamh.account.uid) as state:
+            if not state.close_gate(GATE_SECONDS):
+                pamh.log_error("another process has been opening or locking the home for too long")
+                return False
+            is_open = _attach(pamh, backend, state, opened, keyring_choice)
+            on_record = state.read_record() is not None
+    except (OSError, PyhomeError) as error:
+        # As where /run is full: what cannot be recorded is not opened, because nobody would lock it.
+        _say_not_opened(pamh, error)
+        return False
+    if on_record:
         _watch(pamh)
     return is_open
 
 
 def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome | None, keyring_choice: str) -> bool:
     """Mount if need be and record what is mounted; whether the home is open now."""
-    record = backend.mounted(pamh.account)
+    refuse_another(pamh.account, state)
+    record = locking.what_is_open(state, backend, pamh.account)
     if record is not None:
-        earlier = state.read_record()
-        if earlier is None or earlier.device != record.device:
-            _record(pamh, state, record, ())
+        _adopt(pamh, state, record)
         return True
     if opened is None:
         _say_locked(pamh, backend)
@@ -72,18 +79,60 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
     try:
         _mount(pamh, backend, state, opened, keyring_choice)
     except (PyhomeError, OSError) as error:
-        pamh.log_error(f"the home was not mounted: {error}")
-        pamh.tell(messages.not_opened(pamh.account.name))
+        _say_not_opened(pamh, error)
         return False
     return True
 
 
+def refuse_another(account: Account, state: UserState) -> None:
+    """StorageError if another user with the same uid has a home open: it would be taken for this user's, and locked with it."""
+    record = state.read_record()
+    if record is not None and record.user != account.name:
+        reason = f"user {record.user} has the same uid {account.uid}, and their home is open; give each user a uid of their own"
+        raise StorageError(f"the home of {account.name}", reason)
+
+
+def _say_not_opened(pamh: Handle, error: Exception) -> None:
+    pamh.log_error(f"the home was not opened: {error}")
+    pamh.tell(messages.not_opened(pamh.account.name))
+
+
+def _adopt(pamh: Handle, state: UserState, found: OpenRecord) -> None:
+    """Record a home that is open, unless it is on record: somebody else has opened it, or a process that was killed over it."""
+    earlier = state.read_record()
+    if earlier is not None and earlier.opening:
+        _record(pamh, state, _beside(found, earlier).but(mount_keys=earlier.mount_keys))
+    elif earlier is None or earlier.device != found.device:
+        _record(pamh, state, _beside(found, earlier))
+
+
 def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, keyring_choice: str) -> None:
-    """Mount, record it, give the keys to the session. What `Backend.attach` raises."""
-    record = backend.attach(pamh.account, opened, pamh.log_warning)
+    """Mount, record it, give the keys to the session. What `Backend.attach` raises.
+
+    On record it is before it is open, and what cannot be recorded afterwards is closed again.
+    """
+    earlier = state.read_record()
+    try:
+        planned = lambda record: _record(pamh, state, _beside(record, earlier))  # noqa: E731 - one line says it
+        record = backend.attach(pamh.account, opened, pamh.log_warning, planned)
+        keys = _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ()
+        state.write_record(_beside(record, earlier).but(keys=keys))
+    except (PyhomeError, OSError):
+        _take_back(pamh, backend, state)
+        raise
     pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
-    _record(pamh, state, record, _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ())
     _settle_files(pamh, backend, opened)
+
+
+def _take_back(pamh: Handle, backend: Backend, state: UserState) -> None:
+    """Close what was about to be opened. What remains open stays on record, and pyhomed goes on with it."""
+    record = state.read_record()
+    if record is None or not record.opening:
+        return
+    try:
+        locking.take_away(state, backend, record)
+    except (PyhomeError, OSError) as error:
+        pamh.log_error(f"what was opened of the home could not be closed again: {error}")
 
 
 def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
@@ -94,9 +143,15 @@ def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
     with UserState(pamh.account.uid) as state:
         if not state.close_gate(GATE_SECONDS):
             raise HomeElsewhereError(pamh.account.name)
-        if backend.mounted(pamh.account) is not None:
+        refuse_another(pamh.account, state)
+        if locking.what_is_open(state, backend, pamh.account) is not None:
             return False
-        _mount(pamh, backend, state, opened, "none")
+        try:
+            _mount(pamh, backend, state, opened, "none")
+        except (PyhomeError, OSError):
+            if state.read_record() is not None:
+                _watch(pamh)
+            raise
         is_on_hold = not state.is_held()
         if is_on_hold:
             state.hold()
@@ -105,15 +160,25 @@ def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
     return True
 
 
-def _record(pamh: Handle, state: UserState, record: OpenRecord, keys: tuple[int, ...]) -> None:
-    """Record the open home; keys of an earlier record, whose home somebody else unmounted, are dropped."""
+def _record(pamh: Handle, state: UserState, record: OpenRecord) -> None:
+    """Record the home; keys of an earlier record, whose home somebody else unmounted, are dropped."""
     earlier = state.read_record()
     if earlier is not None:
         locking.drop_keys(pamh.account.uid, earlier)
     state.drop_hold()
-    state.write_record(
-        OpenRecord(record.user, record.backend, record.mountpoint, record.source, record.device, keys, record.claims)
-    )
+    state.write_record(record)
+
+
+def _beside(record: OpenRecord, earlier: OpenRecord | None) -> OpenRecord:
+    """The record, with what an earlier one names that may still be there where it is not seen: a mount's copies, another key."""
+    if earlier is None or earlier.backend != record.backend:
+        return record
+    if record.claims:
+        names = {(claim.identifier, claim.device) for claim in record.claims}
+        others = tuple(claim for claim in earlier.claims if (claim.identifier, claim.device) not in names)
+        return record.but(claims=(*record.claims, *others)[:MOST_LEFT])
+    left = dict.fromkeys(device for device in (earlier.device, *earlier.left) if device not in (NO_DEVICE, record.device))
+    return record.but(left=tuple(left)[:MOST_LEFT])
 
 
 def _give_keys(pamh: Handle, opened: OpenedHome, choice: str) -> tuple[int, ...]:
@@ -183,9 +248,9 @@ def close_home(pamh: Handle) -> int:
     join_first_mount_namespace()
     account = pamh.account
     try:
-        outcome = locking.lock_if_unused(account.uid, lambda _name: account)
+        outcome = locking.lock_if_unused(account.uid, lambda name: account if name == account.name else locking.find_account(name))
     except HomeBusyError as error:
-        pamh.log_notice(f"the home {error.state} while it is busy: {'; '.join(error.holders) or 'no holder found'}")
+        pamh.log_notice(f"the home {error.state}: {'; '.join(error.holders)}")
         _watch(pamh)
     else:
         if outcome == locking.LOCKED:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import stat
 import subprocess
 import tempfile
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import keyutils  # type: ignore[import-untyped]  # the distribution ships no types
 import pytest
 
-from pam_pyhome.kernel import keyring, mounts
+from pam_pyhome.kernel import bounded, keyring, mounts
 from pam_pyhome.kernel.holders import holders
 from pam_pyhome.kernel.process import parent_of, real_user, rights_of, start_time
 from tests.login.homes import ADA, AS_ADA, LoginMachine, first_line
@@ -254,6 +256,35 @@ sys.path.insert(0, '/usr/lib/pyhome')
 from pam_pyhome.kernel.holders import holders
 print(holders(7, 7))
 """
+
+
+def test_who_keeps_a_look_waiting_is_given_up(tmp_path: Path) -> None:
+    """What was found until then counts, and the one who looks has none of our locks meanwhile."""
+    gate = os.open(tmp_path / "gate", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(gate, fcntl.LOCK_EX)
+
+    def work() -> Iterator[bytes]:
+        yield b"found"
+        yield str(sorted(os.listdir("/proc/self/fd"))).encode()
+        time.sleep(60)
+
+    began = time.monotonic()
+    lines, is_whole = bounded.look(work, 0.5)
+    assert (lines[0], is_whole) == (b"found", False)
+    assert lines[1].count(b"'") <= 4  # its end of the pipe, and the listing
+    assert time.monotonic() - began < 5
+    assert bounded.look(lambda: [b"all", b"", b"of it"], 5) == ((b"all", b"", b"of it"), True)
+    os.close(gate)
+
+
+def test_nobodys_list_of_mappings_is_read(machine: LoginMachine) -> None:
+    """Reading it waits for a lock that its owner can keep for ever."""
+    trace = ["strace", "-f", "-qq", "-e", "trace=open,openat", "-o", "/run/trace"]
+    machine.path("/opt/test/look").write_text(LOOK, encoding="ascii")
+    machine.run([*trace, "/usr/bin/python3", "-I", "/opt/test/look"])
+    opened = machine.path("/run/trace").read_text(encoding="utf-8", errors="replace")
+    assert "/fd" in opened
+    assert not re.search(r'"/proc/\d+/(maps|smaps|cmdline|environ|mem)', opened)
 
 
 def test_a_file_system_that_never_answers_does_not_stop_the_search(machine: LoginMachine) -> None:

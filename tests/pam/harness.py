@@ -186,14 +186,14 @@ class Machine:
         """The lease files of a user, dead ones included."""
         return sorted(path.name for path in self.state(uid).glob("lease.*"))
 
-    def record_open(self, uid: int, mountpoint: str, device: int | None = None) -> None:
+    def record_open(self, uid: int, mountpoint: str, device: int | None = None, user: str = "ada") -> None:
         """The record of an open home; by default it tells the truth."""
         device = self.path(mountpoint).stat().st_dev if device is None else device
         for directory in (self.state(uid).parent, self.state(uid)):
             directory.mkdir(mode=0o700, exist_ok=True)
         text = (
             f"backend=ecryptfs\nmountpoint={octal(mountpoint)}\ndev={os.major(device)}:{os.minor(device)}\n"
-            f"source=/home/.ecryptfs\nuser=x\nkey=12\n"
+            f"source=/home/.ecryptfs\nuser={user}\nkey=12\n"
         )
         (self.state(uid) / "open").write_text(text, encoding="utf-8")
 

@@ -14,18 +14,24 @@ OPEN = OpenRecord("ada", "ecryptfs", b"/home/ada", b"/home/.ecryptfs/ada/.Privat
 numbers = st.integers(0, 2**63)
 texts = st.binary(max_size=30).map(lambda data: data.decode("utf-8", "surrogateescape"))
 leases = st.builds(LeaseInfo, numbers, numbers, texts, texts, texts)
+devices = st.tuples(numbers, numbers).map(lambda pair: f"{pair[0]}:{pair[1]}")
+serials = st.lists(st.integers(0, 2**31), max_size=3).map(tuple)
+identifiers = st.text("0123456789abcdef", min_size=32, max_size=32)
+paths = st.binary(max_size=20).map(b"/".__add__)
 records = st.builds(
     OpenRecord,
     texts,
     texts,
     st.binary(max_size=30),
     st.binary(max_size=30),
-    st.tuples(numbers, numbers).map(lambda pair: f"{pair[0]}:{pair[1]}"),
-    st.lists(st.integers(0, 2**31), max_size=3).map(tuple),
-    st.lists(
-        st.builds(Claim, numbers, st.text("0123456789abcdef", min_size=32, max_size=32), st.binary(max_size=20).map(b"/".__add__)),
-        max_size=3,
-    ).map(tuple),
+    devices,
+    serials,
+    st.lists(st.builds(Claim, numbers, identifiers, paths, st.just("") | devices), max_size=3).map(tuple),
+    numbers,
+    st.booleans(),
+    texts,
+    serials,
+    st.lists(devices, max_size=3).map(tuple),
 )
 
 
@@ -42,16 +48,29 @@ def test_an_open_record_as_people_read_it() -> None:
 
 
 def test_claims_as_people_read_them() -> None:
-    claims = (Claim(61001, "0123456789abcdef" * 2, b"/home"), Claim(61001, "f" * 32, b"/with space\n"))
+    """Version 0.1.0 wrote no device."""
+    claims = (Claim(61001, "0123456789abcdef" * 2, b"/home", "7:0"), Claim(61001, "f" * 32, b"/with space\n"))
     record = OpenRecord("ada", "fscrypt", b"/home/ada", b"/home", "7:0", (), claims)
     text = emit_open(record)
-    assert text.endswith(b"claim=61001 0123456789abcdef0123456789abcdef /home\nclaim=61001 " + b"f" * 32 + b" /with space\\012\n")
+    first = b"claim=61001 0123456789abcdef0123456789abcdef 7:0 /home\n"
+    assert text.endswith(first + b"claim=61001 " + b"f" * 32 + b" /with space\\012\n")
+    assert parse_open(text) == record
+
+
+def test_what_proves_an_open_home_as_people_read_it() -> None:
+    record = OPEN.but(opening=True, inode=12, signature="849d6b79848a0296", mount_keys=(7, 8), left=("0:51",))
+    text = emit_open(record)
+    what = b"state=opening\ninode=12\nsignature=849d6b79848a0296\n"
+    assert text.endswith(what + b"key=5\nkey=6\nmountkey=7\nmountkey=8\nleft=0:51\n")
     assert parse_open(text) == record
 
 
 @pytest.mark.parametrize(
     "claim",
-    ["", "1", "1 ff /", f"x {'f' * 32} /", f"1 {'F' * 32} /", f"1 {'f' * 32} ", f"1 {'f' * 32} x", f"01 {'f' * 32} /"],
+    [
+        "", "1", "1 ff /", f"x {'f' * 32} /", f"1 {'F' * 32} /", f"1 {'f' * 32} ", f"1 {'f' * 32} x", f"1 {'f' * 32} 7:0 x",
+        f"1 {'f' * 32} 7 /", f"01 {'f' * 32} /",
+    ],
 )
 def test_what_is_no_claim(claim: str) -> None:
     with pytest.raises(FormatError):
@@ -114,6 +133,9 @@ GOOD = emit_open(OPEN)
         GOOD.replace(b"key=5", b"key="),
         GOOD.replace(b"key=5", b"key=5 "),
         GOOD.replace(b"key=5", b"key=" + b"9" * 5000),
+        GOOD + b"state=closing\n",
+        GOOD + b"inode=1\ninode=1\n",
+        GOOD + b"left=44\n",
     ],
 )
 def test_open_records_of_another_form(data: bytes) -> None:
