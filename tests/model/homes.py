@@ -101,6 +101,49 @@ def play_there(vm: VM, common: dict[str, Any]) -> dict[str, Any]:
     return _relay([*vm.command(), 'exec python3 -I -B /root/tree/tests/model/inside.py "$(cat /root/order)"'])
 
 
+def crowd(names: list[str], *, first: int = 62000) -> tuple[str, str, str]:
+    """What /etc/passwd, /etc/group and /etc/shadow have of many users."""
+    secret = crypt(PASSWORD.encode())
+    numbered = list(enumerate(names, first))
+    return (
+        "".join(f"{name}:x:{uid}:{uid}::/home/{name}:/bin/sh\n" for uid, name in numbered),
+        "".join(f"{name}:x:{uid}:\n" for uid, name in numbered),
+        "".join(f"{name}:{secret}:19000:0:99999:7:::\n" for name in names),
+    )
+
+
+def load_here(machine: CreateMachine, users: int) -> dict[str, Any]:
+    """200 sessions and none, with fscrypt homes."""
+    names = [f"user{number}" for number in range(users)]
+    for file, lines in zip(("passwd", "group", "shadow"), crowd(names)):
+        with machine.path(f"/etc/{file}").open("a", encoding="ascii") as stream:
+            stream.write(lines)
+    order = _load_order(names) | {"daemon": pyhomed(), "names": [], "like": "", "patience": 20}
+    return _relay(machine.enter(["/usr/bin/python3", "-I", "-B", str(HERE / "load.py"), json.dumps(order)], {}))
+
+
+def load_there(vm: VM, users: int) -> dict[str, Any]:
+    """The same with eCryptfs homes."""
+    names = [f"user{number}" for number in range(users)]
+    for file, lines in zip(("passwd", "group", "shadow"), crowd(["model", *names])):
+        vm.run(f"cat >> /etc/{file}", stdin=lines)
+    vm.run(
+        "modprobe ecryptfs; pyhome create --backend ecryptfs --password-file - model && pyhome unlock --password-file - model"
+        " && echo written while open > /home/model/secret && chown model: /home/model/secret && pyhome lock model",
+        stdin=f"{PASSWORD}\n{PASSWORD}\n",
+    )
+    vm.write(f"/etc/pam.d/{SERVICE}", DEBIAN.format(arguments=""))
+    put(vm)
+    signatures = vm.out("cat /home/.ecryptfs/model/.ecryptfs/Private.sig").split()
+    order = _load_order(names) | {"daemon": [], "names": signatures, "like": "model", "patience": 60}
+    vm.write("/root/order", json.dumps(order))
+    return _relay([*vm.command(), 'exec python3 -I -B /root/tree/tests/model/load.py "$(cat /root/order)"'])
+
+
+def _load_order(names: list[str]) -> dict[str, Any]:
+    return {"homes": {name: f"/home/{name}" for name in names}, "password": PASSWORD, "service": SERVICE}
+
+
 def _relay(command: list[str]) -> dict[str, Any]:
     """Show what a program prints while it runs; its last line is the result."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace") as process:
