@@ -1,4 +1,4 @@
-"""Runs in the machine as root: ``inside.py ORDER`` plays games with a home, see `Order`; the last line of what it prints is JSON."""
+"""Runs in the machine as root: ``inside.py ORDER`` plays games with a home, see `Order`; the last line that it prints is JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import time
 import traceback
 from pathlib import Path
 
-sys.path[:0] = ["/usr/lib/pyhome", str(Path(__file__).resolve().parents[2])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, "/usr/lib/pyhome")
 
 import pam_pyhome
 from tests.model.games import Games, Order, say

@@ -1,4 +1,4 @@
-"""What the kernel says of an encrypted home, asked without any of pyhome's code: is it open, can its file be read, which keys are there."""
+"""What the kernel says of an encrypted home, asked without pyhome's code: is it open, can it be read, which keys are there."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def call(name: str, *arguments: object) -> int:
 
 
 def mount(source: str, target: str, fstype: str | None = None, flags: int = 0, options: str | None = None) -> None:
-    """See mount(2)."""
+    """As the system call."""
     texts = [None if text is None else os.fsencode(text) for text in (source, target, fstype, options)]
     call("mount", texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3])
 
 
 def umount(target: str, flags: int = 0) -> None:
-    """See umount2(2)."""
+    """As the system call."""
     call("umount2", os.fsencode(target), flags)
 
 

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = ["/usr/lib/pyhome", str(Path(__file__).resolve().parents[2])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, "/usr/lib/pyhome")
 
 from tests.model.kernel import SECRET, keys_left
 from tests.model.machine import RUN, Daemon, pyhome

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from tests.model.kernel import call, mount
 from tests.model.sessions import become
@@ -68,8 +68,8 @@ def _command(user: str, arguments: tuple[str, ...]) -> int:
         main()
     except SystemExit as end:
         code = end.code
-    except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - what is found in the output of the command
+        sys.excepthook(*sys.exc_info())
     sys.stdout.flush()
     sys.stderr.flush()
     return code if isinstance(code, int) else int(code is not None)
@@ -116,7 +116,8 @@ class Daemon:
         if self._process is None:
             whom = "control-group" if children else "main"
             units = ["systemctl", "stop", "pyhomed.socket", "pyhomed-unlock.socket"]
-            subprocess.run(["systemctl", "kill", "-s", "KILL", f"--kill-who={whom}", "pyhomed.service"], check=False, capture_output=True)
+            kill = ["systemctl", "kill", "-s", "KILL", f"--kill-who={whom}", "pyhomed.service"]
+            subprocess.run(kill, check=False, capture_output=True)
             subprocess.run([*units, "pyhomed.service"], check=True, capture_output=True)
             return
         with contextlib.suppress(ProcessLookupError):
@@ -132,7 +133,7 @@ class Log:
 
     def __init__(self, path: str) -> None:
         if path:
-            self._stream = open(path, "rb", buffering=0)  # noqa: SIM115 - for as long as the process lives
+            self._stream: IO[bytes] = open(path, "rb", buffering=0)  # noqa: SIM115 - for as long as the process lives
             self._stream.seek(0, os.SEEK_END)
         else:
             follow = ["journalctl", "-q", "-f", "-n", "0", "-o", "cat", "SYSLOG_FACILITY=10"]

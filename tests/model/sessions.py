@@ -36,10 +36,10 @@ class _Conversation(ctypes.Structure):
     _fields_ = (("talk", _Talk), ("data", ctypes.c_void_p))
 
 
-def _answering(password: str) -> Any:
+def _answering(password: str) -> Any:  # noqa: ANN401 - ctypes
     """A conversation that answers each prompt with the password, and fails at prompts without one."""
 
-    def talk(count: int, messages: Any, responses: Any, _data: object) -> int:
+    def talk(count: int, messages: Any, responses: Any, _data: object) -> int:  # noqa: ANN401 - as above
         array = _libc.calloc(count, ctypes.sizeof(_Response))
         made = ctypes.cast(array, ctypes.POINTER(_Response))
         for number in range(count):
@@ -61,7 +61,7 @@ class Codes(NamedTuple):
 
 
 class Session:
-    """A login of `user` that goes on until it is told to end, or is killed. Without a password it is not authenticated, as with a key."""
+    """A login of `user` until it is told to end, or is killed. Without a password it is not authenticated, as with a key."""
 
     def __init__(self, service: str, user: str, password: str, *, shell: str = "") -> None:
         self.user = user

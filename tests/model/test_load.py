@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.create.machine import CreateMachine
-from tests.fscrypt.conftest import build, image, tree
+from tests.fscrypt.conftest import image
+from tests.login.conftest import build, tree
 from tests.login.homes import DEBIAN
 from tests.model import homes
 from tests.model.play import SERVICE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.model import homes
-from tests.model.known import GAMES
+from tests.model.known import BOTH
 
 if TYPE_CHECKING:
     from tests.vm.vm import VM
@@ -21,7 +21,7 @@ USERS = 50
 
 def test_what_is_said_of_the_home_is_so(vm: VM) -> None:
     homes.there(vm)
-    found = homes.play_there(vm, homes.order(STEPS, None, GAMES, SHRINK_SECONDS))
+    found = homes.play_there(vm, homes.order(STEPS, None, BOTH, SHRINK_SECONDS))
     assert homes.shown(found) == ""
 
 
