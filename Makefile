@@ -8,11 +8,12 @@ PYTEST = $(PYTHON) -m pytest -p tests.no_skips -p no:cacheprovider -v
 SUITES = $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))
 HERE   = tests/unit $(filter-out tests/unit tests/vm,$(SUITES))
 # Mounting, name spaces and virtual machines' disks need root.
-ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-env=PYHOME_CACHE)
+FUZZ   = SECONDS RUNS TARGETS
+ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-env=PYHOME_CACHE $(FUZZ:%=--preserve-env=FUZZ_%))
 
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help demo demo-vm test test-fast test-large bench deb arch lint shim clean dependencies
+.PHONY: help demo demo-vm test test-fast test-large fuzz bench deb arch lint shim clean dependencies
 
 help:
 	@echo 'make demo        watch an encrypted home open and close, here, in seconds; nothing is changed'
@@ -20,6 +21,7 @@ help:
 	@echo 'make test        test everything'
 	@echo 'make test-fast   the tests that need no root and no virtual machine'
 	@echo 'make test-large  encrypt and decrypt 20 000 files, killed all the way; takes an hour'
+	@echo 'make fuzz        feed the parsers with anything for FUZZ_SECONDS=600 in all; FUZZ_TARGETS="policy relay" chooses some'
 	@echo 'make bench       how fast it is, beside pam_ecryptfs and pam_fscrypt'
 	@echo 'make deb         dist/pyhome_*.deb'
 	@echo 'make arch        dist/pyhome-*.pkg.tar.zst'
@@ -60,6 +62,9 @@ test-fast: $(VENV)/ready
 
 test-large: deb shim $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.large.run
+
+fuzz: $(VENV)/ready
+	$(ROOT) $(PYTHON) -m tests.fuzz.run
 
 bench: deb shim $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.bench.run

@@ -36,6 +36,8 @@ install:
 	$(INSTALL) -m 0644 $(FILES)/pyhomed.socket $(DESTDIR)$(UNITDIR)/pyhomed.socket
 	$(INSTALL) -m 0644 $(FILES)/pyhomed-unlock.socket $(DESTDIR)$(UNITDIR)/pyhomed-unlock.socket
 	$(INSTALL) -m 0644 $(FILES)/pyhomed.service $(DESTDIR)$(UNITDIR)/pyhomed.service
+	$(INSTALL) -m 0644 $(FILES)/pyhome-sync.path $(DESTDIR)$(UNITDIR)/pyhome-sync.path
+	$(INSTALL) -m 0644 $(FILES)/pyhome-sync.service $(DESTDIR)$(UNITDIR)/pyhome-sync.service
 	$(INSTALL) -m 0644 $(FILES)/tmpfiles.conf $(DESTDIR)$(TMPFILES)/pyhome.conf
 	$(INSTALL) -m 0644 $(FILES)/pyhome.conf $(DESTDIR)$(SYSCONFDIR)/pyhome.conf
 	for page in $(MANUALS); do $(INSTALL) -m 0644 "$$page" "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit 1; done

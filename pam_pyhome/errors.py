@@ -90,6 +90,12 @@ class WrongPassphraseError(PyhomeError):
         super().__init__(reason)
 
 
+class UnprovedError(_AboutThing, PyhomeError):
+    """Nobody but whoever can write it speaks for the key file `what`: the `reason`."""
+
+    exit_code = 48
+
+
 class WireError(PyhomeError):
     """The other end of the shim's socket broke the protocol or went away."""
 

@@ -39,7 +39,10 @@ CONFIG_MAX = 65536
 def main() -> NoReturn:
     """Become the real shell, or exit with a line that says why not."""
     _restore_signals()
-    plan = decide(_gather())
+    login = _gather()
+    if login.arguments == (shells.WHICH,):
+        _tell_which(login)
+    plan = decide(login)
     if not isinstance(plan, Exec | Refuse) or (isinstance(plan, Exec) and plan.directory):
         from pam_pyhome.shell_stub import opening  # noqa: PLC0415 - what an open home does not need
 
@@ -48,6 +51,15 @@ def main() -> NoReturn:
         say(plan.message)
         sys.exit(plan.status)
     _become(plan)
+
+
+def _tell_which(login: Login) -> NoReturn:
+    """Say which shell this would become: whoever looks whether it works need not run what is the user's."""
+    if login.defect:
+        say(login.defect)
+        sys.exit(1)
+    os.write(1, login.shell + b"\n")
+    sys.exit(0)
 
 
 def _restore_signals() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _INPUT, _LOCAL = 0, 3
 _LONGEST_LINE = 4096
 _SIGNAL_STATUS = 128
+_CORE_CONTENT = "/proc/self/coredump_filter"
 _HEARD = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -35,8 +36,8 @@ class LeftError(Exception):
 class Signals:
     """Within it, a signal that would end this process is only noted, so that everything can be put back first.
 
-    What was ignored stays ignored. Stopping at the prompt would leave a terminal without echo, so that is ignored too. No core
-    is dumped meanwhile, for the sake of the answers.
+    What was ignored stays ignored. Stopping at the prompt would leave a terminal without echo, so that is ignored too. A core
+    that is dumped meanwhile has nothing in it, for the sake of the answers.
     """
 
     def __enter__(self) -> Self:
@@ -51,12 +52,15 @@ class Signals:
         signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         self._core = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, self._core[1]))
+        # That limit is for files; a program that the kernel starts gets a core of any size.
+        self._core_content = _set_core_content(b"0")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Put everything back, because the shell inherits it; then a signal that nobody has seen yet has its effect."""
+        _set_core_content(self._core_content)
         resource.setrlimit(resource.RLIMIT_CORE, self._core)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -163,6 +167,18 @@ class Terminal:
             os.write(self._fd, text.encode("utf-8", "backslashreplace"))
         except OSError:
             pass
+
+
+def _set_core_content(wanted: bytes) -> bytes:
+    """Say which memory goes into a core (core(5)); what was said before. Nothing where that cannot be said."""
+    try:
+        with open(_CORE_CONTENT, "r+b", buffering=0) as file:
+            before = file.read().strip()
+            if wanted:
+                file.write(b"0x" + wanted)
+            return before
+    except OSError:
+        return b""
 
 
 def _modes(fd: int) -> list[Any]:

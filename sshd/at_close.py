@@ -1,4 +1,7 @@
-"""``pyhome-sync USER``: carry a user's keys into the layout at the end of the last session; what there is to say is logged."""
+"""``pyhome-sync USER``: carry a user's keys into the layout, from an open home and when it closes; what happens is logged.
+
+``pyhome-sync`` alone does it for everybody, whenever accounts have changed: keys must not outlive the account that they are of.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,17 @@ def main() -> None:
     """Do it; 1 if that fails. Users whose keys do not go into the layout are passed over in silence."""
     os.closerange(3, _INHERITED_MAX)
     syslog.openlog("pyhome-sync", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    name = sys.argv[1]
+    whose = f"user {sys.argv[1]}" if len(sys.argv) > 1 else "all users"
     try:
-        _carry_out(name)
+        found = manage.sync_if_wanted(sys.argv[1]) if len(sys.argv) > 1 else manage.sync_everybody()
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
-        _log(syslog.LOG_WARNING, f"user {name}: the layout for sshd is as it was: {error}")
+        _log(syslog.LOG_WARNING, f"{whose}: the layout for sshd is as it was: {error}")
         sys.exit(1)
-
-
-def _carry_out(name: str) -> None:
-    found = manage.sync_if_wanted(name)
-    if found is None:
-        return
-    for change in found.changes:
-        _log(syslog.LOG_NOTICE, f"user {name}: {change.path} has the user's own keys as they are now")
-    for problem in found.problems[:_SHOWN_MAX]:
-        _log(syslog.LOG_NOTICE, f"user {name}: {problem.path}:{problem.line}: {problem.reason}")
+    if found is not None:
+        for change in found.changes[:_SHOWN_MAX]:
+            _log(syslog.LOG_NOTICE, f"{whose}: {change.path} has the user's own keys as they are now")
+        for problem in found.problems[:_SHOWN_MAX]:
+            _log(syslog.LOG_NOTICE, f"{whose}: {problem.path}:{problem.line}: {problem.reason}")
 
 
 def _log(level: int, text: str) -> None:

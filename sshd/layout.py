@@ -1,11 +1,13 @@
 """The layout of authorized keys outside the homes: from users and what is known of their keys to a tree of files. Pure.
 
 A key file of the layout has two parts. What stands above the line `MARKER` is the administrator's and never changed here. What
-stands below came from the user's own files, and is replaced by what they hold now whenever they can be read.
+stands below came from the user's own files, and is replaced by what they hold now whenever they can be read. Its first line says
+whose files those were: names are given again to other people, and so are numbers.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.formats.authorized_keys import parse_authorized_keys
@@ -27,6 +29,10 @@ MARKER = (
 )
 
 
+_ORIGIN = b"# From the files of uid "
+_WORDS_OF_ORIGIN = re.compile(rb"([0-9]{1,10}), home ([0-9:/]{5,64}|-) in ([0-9:/]{5,64}|-)")
+
+
 class User(NamedTuple):
     """A user as the password database knows them."""
 
@@ -43,16 +49,29 @@ class Source(NamedTuple):
     content: bytes
 
 
+class Origin(NamedTuple):
+    """Whose files keys came from: the uid, the home directory, and the directory that it is in.
+
+    Directories are `MAJOR:MINOR/INODE`, or `-` if that is not known.
+    """
+
+    uid: int
+    home: str = "-"
+    parent: str = "-"
+
+
 class Keys(NamedTuple):
     """What is known of a user's keys.
 
     `held` is the present content of the user's file in the layout; `own` the user's own files, None if they cannot be seen
-    now; `complete` says that there are no others. A locked home may show some, which are added and replace nothing.
+    now; `complete` says that there are no others. A locked home may show some, which are added and replace nothing. `origin` is
+    what the file is to say of whose files those are; keys in `held` of another uid are not this user's, and go.
     """
 
     held: bytes = b""
     own: tuple[Source, ...] | None = None
     complete: bool = True
+    origin: Origin | None = None
 
 
 class Entry(NamedTuple):
@@ -117,7 +136,9 @@ def build_one(template: str, user: User, keys: Keys) -> tuple[Entry | None, list
 
 def merge(path: str, keys: Keys) -> tuple[bytes, list[Problem]]:
     """The content that the user's file at `path` should have, and the bad lines that were met on the way."""
-    foreign, own = split(keys.held)
+    foreign, before, own = split(keys.held)
+    if before is not None and keys.origin is not None and before.uid != keys.origin.uid:
+        own = b""
     problems = list(_bad_lines(path, foreign))
     if keys.own is not None:
         parsed = [(source.path, parse_authorized_keys(source.content)) for source in keys.own]
@@ -126,15 +147,31 @@ def merge(path: str, keys: Keys) -> tuple[bytes, list[Problem]]:
         own = b"".join(kept) if keys.complete else own + _missing(own, b"".join(kept))
     if not own:
         return foreign, problems
-    return _ended(foreign) + MARKER + own, problems
+    return _ended(foreign) + MARKER + _emit(keys.origin or before) + own, problems
 
 
-def split(held: bytes) -> tuple[bytes, bytes]:
-    """The administrator's part of a file of the layout, and the user's. Only the first marker divides: users may write more."""
+def split(held: bytes) -> tuple[bytes, Origin | None, bytes]:
+    """The administrator's part of a file of the layout, the origin of the user's, and that.
+
+    Only the first marker divides: users may write more. Files of version 0.1.0 name no origin.
+    """
     if held.startswith(MARKER):
-        return b"", held.removeprefix(MARKER)
-    foreign, marker, own = held.partition(b"\n" + MARKER)
-    return (foreign + b"\n", own) if marker else (held, b"")
+        foreign, own = b"", held.removeprefix(MARKER)
+    else:
+        foreign, marker, own = held.partition(b"\n" + MARKER)
+        if not marker:
+            return held, None, b""
+        foreign += b"\n"
+    first, _, rest = own.partition(b"\n")
+    words = _WORDS_OF_ORIGIN.fullmatch(first.removeprefix(_ORIGIN)) if first.startswith(_ORIGIN) else None
+    if words is None:
+        return foreign, None, own
+    return foreign, Origin(int(words[1]), words[2].decode(), words[3].decode()), rest
+
+
+def _emit(origin: Origin | None) -> bytes:
+    """The line that says whose the lines below are."""
+    return b"" if origin is None else _ORIGIN + f"{origin.uid}, home {origin.home} in {origin.parent}\n".encode()
 
 
 def _bad_lines(path: str, foreign: bytes) -> Iterator[Problem]:

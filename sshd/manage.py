@@ -237,6 +237,18 @@ def sync_if_wanted(name: str) -> Survey | None:
     return sync(name)
 
 
+def sync_everybody() -> Survey | None:
+    """Carry the keys of all users into the layout, and out of it those of people who are no more; None without a layout."""
+    site = applied_site()
+    if site is None:
+        return None
+    with Journal(STATE) as journal:
+        found = survey(site)
+        plan.apply(found.changes, journal)
+        write_index(site, found)
+    return found
+
+
 def undo_plan() -> list[Change]:
     """The plan that takes back all that `apply` and `sync` have ever changed, sshd's drop-in first."""
     with Journal(STATE) as journal:

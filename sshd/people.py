@@ -17,9 +17,9 @@ from pam_pyhome.admin.accounts import uid_min
 from pam_pyhome.backends import registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import PyhomeError, UnsafeFileError
-from pam_pyhome.kernel import files
+from pam_pyhome.kernel import files, fscrypt
 from pam_pyhome.kernel.process import rights_of
-from pam_pyhome.sshd.layout import Problem, Source, User
+from pam_pyhome.sshd.layout import Origin, Problem, Source, User
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +32,15 @@ _NO_HOMES = {"/", "/nonexistent", "/dev/null"}
 
 
 class Own(NamedTuple):
-    """What was found in a home. `complete`: these are all the keys that the user has, as far as the files can tell."""
+    """What was found in a home. `complete`: these are all the keys that the user has, as far as the files can tell.
+
+    `bare`: there is nothing at all, or nothing is shown, so that the directory may only stand in for a home that is not there now.
+    """
 
     sources: tuple[Source, ...]
     complete: bool
     problems: tuple[Problem, ...]
+    bare: bool
 
 
 def everybody() -> dict[str, User]:
@@ -77,9 +81,25 @@ def is_locked(user: User) -> bool:
     account = Account(*user)
     try:
         backend = registry.find(account)
-        return backend is not None and backend.mounted(account) is None
+        return _is_ciphertext(user) if backend is None else backend.mounted(account) is None
     except (OSError, PyhomeError):
         return True
+
+
+def _is_ciphertext(user: User) -> bool:
+    """Whether the file system shows the user's home encrypted, by whatever tool it was made."""
+    with rights_of(user.uid, user.gid):
+        try:
+            home = os.open(user.home, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            policy = fscrypt.policy_of(home)
+            if policy is None:
+                return False
+            return policy.version == 1 or fscrypt.key_status(home, policy.identifier).state != fscrypt.PRESENT
+        finally:
+            os.close(home)
 
 
 def expand(file: str, user: User) -> str | None:
@@ -109,9 +129,57 @@ def read(user: User, names: Sequence[str]) -> Own | None:
         with _Home(user, home) as look:
             for name in names:
                 look.at(name)
-    if not (look.sources or look.problems or look.surroundings):
-        return None
-    return Own(tuple(look.sources), not look.problems, tuple(look.problems))
+            bare = not (look.sources or look.problems or look.surroundings) and _is_bare(home)
+    return Own(tuple(look.sources), not look.problems, tuple(look.problems), bare)
+
+
+def _is_bare(home: int) -> bool:
+    """Whether a directory shows nothing."""
+    try:
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=home)
+    except OSError:
+        return True
+    try:
+        with os.scandir(fd) as entries:
+            return next(entries, None) is None
+    finally:
+        os.close(fd)
+
+
+def origin(user: User) -> Origin:
+    """Which directory the user's home is now, and in which other one it is."""
+    home = os.path.realpath(user.home)
+    return Origin(user.uid, _identity(home), _identity(os.path.dirname(home)))
+
+
+def _identity(path: str) -> str:
+    """A directory, as `Origin` writes it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "-"
+    return f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}/{status.st_ino}"
+
+
+def is_absence_a_fact(user: User, before: Origin | None, own: Own | None) -> bool:
+    """Whether a user has no key files because there are none, and not because the home is somewhere else just now.
+
+    `before` is where keys were found last, `own` what is found now.
+    """
+    if is_locked(user):
+        return False
+    if own is not None and not own.bare:
+        return True
+    now = origin(user)
+    if before is None or "-" in (before.home, before.parent):
+        return False
+    if own is not None and now.home == before.home:
+        return True
+    # A home that was an ordinary directory cannot be away while the directory that it was in is there.
+    device, of_parent = (each.partition("/")[0] for each in (before.home, before.parent))
+    if device != of_parent or now.parent != before.parent:
+        return False
+    return not os.path.lexists(user.home) if own is None else now.home.partition("/")[0] == of_parent
 
 
 class _Home:

@@ -14,7 +14,7 @@ from pam_pyhome.errors import StorageError, UnsafeFileError
 from pam_pyhome.formats.settings import Settings, config_tokens, parse_tokens
 from pam_pyhome.kernel import files
 from pam_pyhome.sshd import config, daemon, layout, people
-from pam_pyhome.sshd.layout import Keys, Problem, User
+from pam_pyhome.sshd.layout import Keys, Origin, Problem, User
 from pam_pyhome.sshd.parallel import divided
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ STATE = "/var/lib/pyhome/sshd"
 SETTINGS = "/etc/pyhome.conf"
 _SETTINGS_MAX = 65536
 _INDEX = "index"
-_INDEX_VERSION = 2
+_INDEX_VERSION = 3
 _INDEX_MAX = 256 * 1024 * 1024
 # A change within this time of the look at the file might not show in its time stamp.
 _RACY_NS = 1_000_000_000
@@ -227,13 +227,20 @@ class _Look:
 
     def _keys(self, user: User, held: bytes) -> Keys:
         """What is known of the user's keys, given what the layout holds."""
-        own = people.read(user, self._names(user)) if self._site.may_sync(user) else None
+        _, before, mine = layout.split(held)
+        if before is not None and before.uid != user.uid:
+            before, mine = None, b""
+        unknown = before or Origin(user.uid)
+        if not self._site.may_sync(user):
+            return Keys(held, origin=unknown)
+        own = people.read(user, self._names(user))
         if own is None:
-            return Keys(held)
+            gone = mine and people.is_absence_a_fact(user, before, own)
+            return Keys(held, () if gone else None, origin=unknown)
         self.problems += own.problems
-        # Only where something could be lost does it matter whether the home is locked, which is slow to tell.
-        complete = own.complete and not (layout.split(held)[1] and people.is_locked(user))
-        return Keys(held, own.sources, complete)
+        # Only where something could be lost does it matter whether this is the whole home, which is slow to tell.
+        complete = own.complete and (not mine or people.is_absence_a_fact(user, before, own))
+        return Keys(held, own.sources, complete, people.origin(user) if complete else unknown)
 
 
 def _check_ours(path: str | None, now: Node | None) -> None:

@@ -38,25 +38,27 @@ def run(
 ) -> tuple[int, str, str]:
     """Run a tool of the system to its end, whatever happens to this process; status and both outputs.
 
-    It holds the `lock` until it ends, and acts with the `rights` of an account, if that is given.
+    It holds the `lock` until it ends. With the `rights` of an account it is not handed that, because its owner can do with it as
+    they like; it ends with this process then.
     """
     found = shutil.which(arguments[0], path=_PATH)
     if found is None:
         return 127, "", f"there is no {arguments[0]}"
+    command = [found, *arguments[1:]]
+    if rights is not None:
+        identity = (f"--reuid={rights.uid}", f"--regid={rights.gid}", "--clear-groups")
+        command = [shutil.which("setpriv", path=_PATH) or "setpriv", *identity, "--pdeathsig", "KILL", "--", *command]
     try:
         ran = subprocess.run(
-            [found, *arguments[1:]],
+            command,
             input=said,
             capture_output=True,
             env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
             cwd="/",
-            pass_fds=() if lock is None else (lock,),
+            pass_fds=() if lock is None or rights is not None else (lock,),
             start_new_session=True,
             timeout=_SECONDS,
             check=False,
-            user=None if rights is None else rights.uid,
-            group=None if rights is None else rights.gid,
-            extra_groups=None if rights is None else [],
         )
     except subprocess.TimeoutExpired:
         return 124, "", f"did not end in {_SECONDS} seconds"

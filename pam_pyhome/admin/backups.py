@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pam_pyhome.backends import ecryptfs_store, fscrypt_protectors, fscrypt_renew, kept
+from pam_pyhome.backends import ecryptfs_store, fscrypt_protectors, fscrypt_renew, kept, replacing
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.ecryptfs import PARSERS
-from pam_pyhome.backends.fscrypt_find import PREVIOUS, policy_copy, protector_copy
+from pam_pyhome.backends.fscrypt_find import policy_copy, protector_copy
 from pam_pyhome.errors import FormatError, RestoreError, StorageError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import fscrypt_meta as meta
@@ -47,6 +47,9 @@ class _Place(Protocol):
     def check(self, content: bytes) -> None:
         """FormatError if this cannot be in it."""
 
+    def fit(self, content: bytes) -> bytes:
+        """What this has to be there."""
+
     def read(self) -> bytes:
         """What is there. OSError, UnsafeFileError."""
 
@@ -65,7 +68,7 @@ def _describe(account: Account, name: str) -> Backup:
     written = int(kept.age(account, name))
     if place is None:
         return Backup(account.name, name, "unknown", "", DAMAGED, written)
-    older = ", an older one" if PREVIOUS in name else ""
+    older = ", for another password" if name.endswith(kept.SECOND) else ", an older one" if kept.base_of(name) != name else ""
     return Backup(account.name, name, place.what + older, place.path, _compare(place, content), written)
 
 
@@ -93,7 +96,7 @@ def _present(place: _Place) -> bytes | None:
 def restore(account: Account, name: str) -> tuple[str, bool]:
     """Put a copy back; where, and whether that was another file.
 
-    What is there now is kept before, as `.previous` under a free name, so that no copy gives way to it.
+    What is there now is kept before as the previous one, and so is the copy of the file, which is what was put back from then on.
     RestoreError for a copy that there is not, that is damaged or belongs nowhere; OSError, UnsafeFileError.
     """
     if name not in kept.names(account) or name.endswith(STAGED_SUFFIX):
@@ -106,31 +109,18 @@ def restore(account: Account, name: str) -> tuple[str, bool]:
         place.check(content)
     except FormatError as error:
         raise RestoreError(name, f"the copy is damaged: {error.reason}") from error
-    present = _present(place)
+    present, content = _present(place), place.fit(content)
     if present == content:
         return place.path, False
-    if present:
-        kept.keep(account, _free_name(account, _base(name), present), present)
-    place.write(content)
+    base = kept.base_of(name)
+    aside = tuple(each for each in (kept.read(account, base), present) if each and each != content)
+    replacing.replace(account, base, aside, content, lambda: place.write(content), is_approved=True, whole=True)
     return place.path, True
-
-
-def _free_name(account: Account, base: str, content: bytes) -> str:
-    """What a file is kept as: no other copy gives way to it."""
-    number, name = 1, base + PREVIOUS
-    while _content(account, name) not in (b"", content):
-        number += 1
-        name = f"{base}{PREVIOUS}.{number}"
-    return name
-
-
-def _base(name: str) -> str:
-    return name.partition(PREVIOUS)[0]
 
 
 def _place(account: Account, name: str, content: bytes) -> _Place | None:
     """Where a copy belongs; None if that cannot be told."""
-    base = _base(name)
+    base = kept.base_of(name)
     if base in ecryptfs_store.KEPT:
         return _Ecryptfs(account, base)
     try:
@@ -166,6 +156,10 @@ class _Ecryptfs:
         """See `_Place`."""
         PARSERS[self._name](content)
 
+    def fit(self, content: bytes) -> bytes:
+        """See `_Place`."""
+        return content
+
     def read(self) -> bytes:
         """See `_Place`."""
         return ecryptfs_store.read(self._account, self._name)
@@ -190,6 +184,10 @@ class _Policy:
     def check(self, content: bytes) -> None:
         """See `_Place`."""
         meta.parse_policy(content, self._identifier)
+
+    def fit(self, content: bytes) -> bytes:
+        """See `_Place`."""
+        return content
 
     def read(self) -> bytes:
         """See `_Place`."""
@@ -224,16 +222,20 @@ class _Protector:
         """See `_Place`."""
         meta.parse_protector(content, self._descriptor)
 
+    def fit(self, content: bytes) -> bytes:
+        """See `_Place`. There must be one login protector only: a second becomes one of a custom passphrase."""
+        protector = meta.parse_protector(content, self._descriptor)
+        others = [each for each, _ in fscrypt_protectors.of_login(self._account) if each.descriptor != self._descriptor]
+        if others and protector.source == meta.LOGIN:
+            return meta.as_custom(protector, fscrypt_renew.FORMER + self._account.name)
+        return content
+
     def read(self) -> bytes:
         """See `_Place`."""
         return store.read(self._account, self._mount, store.PROTECTORS, self._descriptor)
 
     def write(self, content: bytes) -> None:
-        """See `_Place`. There must be one login protector only: a second becomes one of a custom passphrase."""
-        protector = meta.parse_protector(content, self._descriptor)
-        others = [each for each, _ in fscrypt_protectors.of_login(self._account) if each.descriptor != self._descriptor]
-        if others and protector.source == meta.LOGIN:
-            content = meta.as_custom(protector, fscrypt_renew.FORMER + self._account.name)
+        """See `_Place`."""
         owner = store.owner_of(self._mount, store.PROTECTORS, self._descriptor, self._account)
         store.replace(self._mount, store.PROTECTORS, self._descriptor, content, owner)
         if self._mount != self._home:

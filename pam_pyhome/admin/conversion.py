@@ -15,13 +15,13 @@ from pam_pyhome.admin import conversion_checks as checks
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin import conversion_kinds as kinds
 from pam_pyhome.admin import conversion_swap as swap
-from pam_pyhome.admin import in_use, tree, tree_compare, tree_copy
+from pam_pyhome.admin import in_use, places, tree
+from pam_pyhome.admin.conversion_copy import Worker
 from pam_pyhome.admin.conversion_record import Journal, Record, is_swapped, other_home, place_of
 from pam_pyhome.admin.homes import be_root
 from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import (
     ConversionError,
-    CopyDiffersError,
     HomeChangesError,
     HomeElsewhereError,
     NotOpenedError,
@@ -39,10 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.admin.conversion_checks import Outlook
-    from pam_pyhome.admin.conversion_kinds import Progress, Settle
+    from pam_pyhome.admin.conversion_kinds import Progress
     from pam_pyhome.backends.base import Account
 
-COPYING, VERIFYING = "copying", "verifying"
 _ROUNDS = 3
 
 
@@ -83,6 +82,9 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
     be_root()
     with Journal(account.name) as journal:
         record = _same(journal, outlook)
+        if record is not None and record.phase == facts.PREPARING and record.direction == facts.DECRYPT:
+            take_back(journal, record)
+            record = None
         if record is not None:
             record = swap.settle(journal, record)
         if record is None or not is_swapped(record) or record.direction == facts.ENCRYPT:
@@ -105,26 +107,35 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
         _finish(journal, kinds.named(outlook.backend))
 
 
-def give_up(user: str, direction: str) -> bool:
-    """Take back what was begun in the other direction than `direction`, and did not come to its end; whether there was anything."""
+def give_up(user: str, direction: str) -> tuple[str, ...] | None:
+    """Take back what was begun in the other direction than `direction`, and did not come to its end; None if there was nothing.
+
+    Else the protectors that stay, because something else may need them. ConversionError if that home is not there.
+    """
     be_root()
     with Journal(user) as journal:
         record = journal.read()
         if record is None or record.direction == direction or is_swapped(record):
-            return False
+            return None
         record = swap.settle(journal, record)
         if is_swapped(record):
-            return False
-        take_back(journal, record)
-        return True
+            return None
+        return take_back(journal, record)
 
 
-def take_back(journal: Journal, record: Record) -> None:
-    """Remove all that was made; the home is as it was. OSError, PyhomeError: what is left stays on record."""
-    if record.direction == facts.ENCRYPT:
-        kinds.named(record.backend).discard(record)
+def take_back(journal: Journal, record: Record) -> tuple[str, ...]:
+    """Remove all that was made; the home is as it was. What stays, as of `Kind.discard`.
+
+    ConversionError, and nothing is removed, unless the home from before is seen in its place. OSError, PyhomeError: what is left
+    stays on record.
+    """
+    if is_swapped(record):
+        raise ConversionError(record.account.name, facts.UNCONFIRMED, record.direction)
+    # First the copy, so that nothing is left that its keys open.
     _remove(record.account)
+    stayed = kinds.named(record.backend).discard(record) if record.direction == facts.ENCRYPT else ()
     journal.forget()
+    return stayed
 
 
 def confirm(user: str) -> Record:
@@ -155,9 +166,9 @@ def confirmable(user: str, record: Record | None) -> Record:
 
 def was_opened(record: Record) -> bool:
     """Whether the home that is in its place has been opened with its password, or needs none."""
-    if not is_swapped(record) or record.direction == facts.DECRYPT:
-        return True
     try:
+        if not is_swapped(record) or record.direction == facts.DECRYPT:
+            return True
         return kinds.named(record.backend).was_opened(record.account)
     except (OSError, PyhomeError):
         return False
@@ -191,20 +202,18 @@ def _prepare(journal: Journal, outlook: Outlook, password: bytes, show: Callable
     """Make the new home, which is empty, and have its recovery key read. If anything goes wrong, everything is taken back."""
     account, kind = outlook.account, kinds.named(outlook.backend)
     recovery = emit_recovery(os.urandom(SIZE))
-    record = journal.write(Record(account, facts.ENCRYPT, outlook.backend, facts.PREPARING))
+    record = _begin(journal, Record(account, facts.ENCRYPT, outlook.backend, facts.PREPARING))
 
     def note(step: tuple[str, ...]) -> None:
         nonlocal record
         record = journal.write(record._replace(steps=(*record.steps, step)))
 
     try:
-        _remove(account)
         os.mkdir(place_of(account), 0o700)
         swap.check_exchange(account)
         kind.prepare(account, password, recovery, note)
         show(recovery)
-        inode = os.lstat(other_home(account)).st_ino
-        return journal.write(record._replace(phase=facts.COPYING, inode=inode))
+        return journal.write(_with_new(record)._replace(phase=facts.COPYING))
     except BaseException:
         # What cannot be taken back now stays on record, and the first failure is the one to tell.
         with contextlib.suppress(OSError, PyhomeError):
@@ -212,12 +221,26 @@ def _prepare(journal: Journal, outlook: Outlook, password: bytes, show: Callable
         raise
 
 
+def _begin(journal: Journal, record: Record) -> Record:
+    """Put it on record that, and where, a copy is going to be made. ConversionError if there is one that is on no record."""
+    account, place = record.account, place_of(record.account)
+    if os.path.lexists(place):
+        raise ConversionError(account.name, facts.IN_THE_WAY, place)
+    known = places.note(*kinds.named(record.backend).where_all(account))
+    return journal.write(record._replace(places=known, old=places.look_below(account.home)))
+
+
+def _with_new(record: Record) -> Record:
+    new = places.look_below(other_home(record.account))
+    return record._replace(new=new, inode=new.inode if new else 0)
+
+
 def _fill(journal: Journal, record: Record, password: bytes, watcher: Watcher) -> None:
     """Copy and let the copies change places; again, if somebody has changed the home meanwhile. HomeChangesError."""
     account, kind = record.account, kinds.named(record.backend)
     for _ in range(_ROUNDS):
         before = tree.fingerprint(account.home)
-        worker = _Worker(account, kind, journal.lock)
+        worker = Worker(account, kind, journal.lock)
         in_use.check(account, account.home, place_of(account))
         with swap.unless_changed(account.home, before) as unchanged:
             kind.fill(account, password, worker.copy, watcher.progress)
@@ -230,44 +253,6 @@ def _fill(journal: Journal, record: Record, password: bytes, watcher: Watcher) -
     raise HomeChangesError(account.name)
 
 
-class _Worker(NamedTuple):
-    """Copies and verifies."""
-
-    account: Account
-    kind: kinds.Kind
-    lock: int
-
-    def copy(self, target: str, progress: Progress, settle: Settle | None = None) -> None:
-        """Make `target` the same as the source; for `settle` see `conversion_kinds.Work`. CopyError, CopyDiffersError, OSError."""
-        # From now on nobody else gets to the copy, unless they are there already.
-        in_use.check(self.account, self.account.home, place_of(self.account))
-        for again in (False, True):
-            self._copy(target, progress, again=again, whole_seconds=settle is not None)
-            if settle is not None:
-                settle()
-            found = self._compare(target, progress)
-            if not found.total:
-                return
-        raise CopyDiffersError(self.account.home, found.lines, found.total)
-
-    def _copy(self, target: str, progress: Progress, *, again: bool, whole_seconds: bool) -> None:
-        def tell(size: int, files: int) -> None:
-            progress(COPYING, size, files)
-
-        # Temporary names could be longer than eCryptfs has them.
-        ways = tree_copy.Ways(self.kind.in_place, whole_seconds, again)
-        tree_copy.copy(self.account.home, target, self.kind.own_names, ways, lock=self.lock, tell=tell)
-
-    def _compare(self, target: str, progress: Progress) -> tree_compare.Differences:
-        def tell(size: int, files: int) -> None:
-            progress(VERIFYING, size, files)
-
-        try:
-            return tree_compare.compare(self.account.home, target, self.kind.own_names, tell)
-        except FileNotFoundError as error:
-            return tree_compare.Differences((f"{os.fsdecode(error.filename)} has vanished",), 1)
-
-
 # Decrypting
 
 
@@ -276,14 +261,20 @@ def _begin_decrypting(journal: Journal, outlook: Outlook, record: Record | None)
     account, kind = outlook.account, kinds.named(outlook.backend)
     if record is not None and record.direction == facts.DECRYPT:
         return record
-    if record is None:
-        _remove(account)
+    begun = Record(account, facts.DECRYPT, outlook.backend, facts.PREPARING, policy=kind.origin(account))
+    if record is not None:
+        begun = begun._replace(places=places.note(*kind.where_all(account)), old=places.look_below(account.home))
+        return journal.write(_with_new(begun)._replace(phase=facts.COPYING))
+    begun = _begin(journal, begun)
+    try:
         os.mkdir(place_of(account), 0o700)
         swap.check_exchange(account)
         os.mkdir(other_home(account), 0o700)
-    inode = os.lstat(other_home(account)).st_ino
-    origin = kind.origin(account)
-    return journal.write(Record(account, facts.DECRYPT, outlook.backend, facts.COPYING, inode=inode, policy=origin))
+        return journal.write(_with_new(begun)._replace(phase=facts.COPYING))
+    except BaseException:
+        with contextlib.suppress(OSError, PyhomeError):
+            take_back(journal, begun)
+        raise
 
 
 def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) -> None:
@@ -293,7 +284,7 @@ def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) 
         _unlock(account, password)
         watched = kind.watched(account)
         before = tree.fingerprint(watched)
-        worker = _Worker(account, kind, journal.lock)
+        worker = Worker(account, kind, journal.lock)
         with swap.unless_changed(watched, before) as unchanged:
             worker.copy(other_home(account), watcher.progress)
         if not unchanged():

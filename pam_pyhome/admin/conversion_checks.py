@@ -92,7 +92,8 @@ def look(user: str, direction: str, backend: str | None, *, resume: bool) -> Out
 
 def check_state(user: str, record: Record | None, direction: str, *, resume: bool) -> None:
     """ConversionError if what was begun does not go with what is asked for. Each verb takes back what the other has begun."""
-    if record is None or (record.direction != direction and not is_swapped(record)):
+    swapped = record is not None and is_swapped(record)  # whether that can be seen comes before anything else
+    if record is None or (record.direction != direction and not swapped):
         if resume:
             raise ConversionError(user, facts.NOTHING_BEGUN)
     elif record.direction != direction:
@@ -100,7 +101,7 @@ def check_state(user: str, record: Record | None, direction: str, *, resume: boo
             raise ConversionError(user, facts.UNCONFIRMED, record.direction)
         if resume:
             raise ConversionError(user, facts.NOTHING_BEGUN)
-    elif record.phase in (facts.REMOVING, facts.SWAPPED) or (is_swapped(record) and not resume):
+    elif record.phase in (facts.REMOVING, facts.SWAPPED) or (swapped and not resume):
         raise ConversionError(user, facts.UNCONFIRMED, direction)
     elif not resume:
         raise ConversionError(user, facts.BEGUN, direction)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from pam_pyhome import errors
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin import ecryptfs_tools, fscrypt_costs, tree_times
 from pam_pyhome.admin.conversion_record import other_home, place_of
 from pam_pyhome.admin.creation_choice import ECRYPTFS
+from pam_pyhome.admin.lines import Line
 from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.backends import (
     ecryptfs_create,
@@ -21,6 +19,7 @@ from pam_pyhome.backends import (
     fscrypt_create,
     fscrypt_find,
     fscrypt_remove,
+    fscrypt_store,
 )
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt import FscryptBackend
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     Settle = Callable[[], None]
     Work = Callable[[str, Progress, Settle | None], None]
 
-_LONGEST_WORK = 20 * 24 * 3600.0
+LONGEST_WORK = 20 * 24 * 3600.0
 
 
 class Kind(Protocol):
@@ -74,8 +73,11 @@ class Kind(Protocol):
     def withdraw(self, account: Account) -> None:
         """Take it away from there."""
 
-    def discard(self, record: Record) -> None:
-        """Remove all that belongs to the encrypted home besides the home directory."""
+    def where_all(self, account: Account) -> tuple[str, ...]:
+        """The directories that all which is made, moved and removed lies in."""
+
+    def discard(self, record: Record) -> tuple[str, ...]:
+        """Remove all that belongs to the encrypted home, which is gone; the names of protectors that something else may need."""
 
     def was_opened(self, account: Account) -> bool:
         """Whether the home that is in its place now has been opened with its password, by a login or by hand."""
@@ -90,14 +92,20 @@ def named(backend: str) -> Kind:
 
 
 @contextlib.contextmanager
-def _reachable(account: Account) -> Iterator[Account]:
-    """The account with the other copy as its home, which can be reached with the user's rights meanwhile."""
-    place = place_of(account)
-    os.chmod(place, 0o711)
+def _in_hand(account: Account) -> Iterator[Account]:
+    """The account with the other copy as its home, which this process alone gets to: through a descriptor, with anybody's rights.
+
+    Whoever got in for a moment could keep a descriptor, and change under root's hands what is copied there.
+    """
+    home = other_home(account)
+    fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    held = f"/proc/self/fd/{fd}/."
     try:
-        yield Account(account.name, account.uid, account.gid, other_home(account))
+        yield Account(account.name, account.uid, account.gid, held)
+    except StorageError as error:
+        raise StorageError(error.what.replace(held, home), error.reason) from error
     finally:
-        os.chmod(place, 0o700)
+        os.close(fd)
 
 
 class Fscrypt:
@@ -115,16 +123,16 @@ class Fscrypt:
         os.mkdir(home, 0o700)
         os.chown(home, account.uid, account.gid)
         try:
-            with _reachable(account) as staged:
+            with _in_hand(account) as staged:
                 created = fscrypt_create.create(staged, password, costs, recovery.encode("ascii"), note)
-                FscryptBackend().detach(created.record)
+            FscryptBackend().detach(created.record)
         except WrongPassphraseError:
             raise CreateError(account.name, facts.OTHER_PROTECTOR) from None
 
     def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
-        """See `Kind.fill`. Nobody but root gets there once it is open."""
+        """See `Kind.fill`."""
         backend = FscryptBackend()
-        with _reachable(account) as staged:
+        with _in_hand(account) as staged:
             opened = backend.unlock(staged, password, exact=True)
             record = backend.attach(staged, opened, _no_warning)
         try:
@@ -153,13 +161,18 @@ class Fscrypt:
     def withdraw(self, account: Account) -> None:
         """There is nothing else."""
 
-    def discard(self, record: Record) -> None:
+    def where_all(self, account: Account) -> tuple[str, ...]:
+        """Beside the home, and where the metadata of its file system is."""
+        parent = os.path.dirname(account.home)
+        return (parent, fscrypt_store.main_mount(parent))
+
+    def discard(self, record: Record) -> tuple[str, ...]:
         """The metadata."""
-        for step in reversed(record.steps):
-            fscrypt_create.take_back(step)
+        stayed = fscrypt_remove.take_back_all(record.account, record.steps)
         if record.policy:
             mount, identifier = record.policy
-            fscrypt_remove.remove(record.account, mount, identifier)
+            stayed += fscrypt_remove.remove(record.account, mount, identifier)
+        return stayed
 
     def was_opened(self, account: Account) -> bool:
         """A good copy of its policy is kept."""
@@ -205,12 +218,12 @@ class Ecryptfs:
         storage, home = _staged(account), other_home(account)
         passphrase = ecryptfs_tools.unwrap(f"{storage}/{ecryptfs_store.CONFIG}/{layout.WRAPPED}", password)
         staged = Account(account.name, account.uid, account.gid, home)
-        with _Line(progress) as line:
+        with Line(progress) as line:
 
             def inside(reopen: Reopen) -> None:
                 line.carry(lambda: self._inside(account, home, work, line.tell, reopen))
 
-            ecryptfs_create.with_open(staged, passphrase, storage, home, inside, seconds=_LONGEST_WORK)
+            ecryptfs_create.with_open(staged, passphrase, storage, home, inside, seconds=LONGEST_WORK)
 
     def _inside(self, account: Account, home: str, work: Work, progress: Progress, reopen: Reopen) -> None:
         with contextlib.suppress(FileExistsError):
@@ -249,9 +262,14 @@ class Ecryptfs:
         os.rename(ecryptfs_store.storage_of(account), _staged(account))
         sync_directory(os.path.dirname(ecryptfs_store.storage_of(account)))
 
-    def discard(self, record: Record) -> None:
+    def where_all(self, account: Account) -> tuple[str, ...]:
+        """Beside the home, and where the ciphertext is."""
+        return (os.path.dirname(account.home), self.where(account))
+
+    def discard(self, record: Record) -> tuple[str, ...]:
         """Key files and ciphertext that are not in their place."""
         deleting.delete(os.path.dirname(_staged(record.account)))
+        return ()
 
     def was_opened(self, account: Account) -> bool:
         """The good copy of its signatures is of this home."""
@@ -269,50 +287,3 @@ class Ecryptfs:
 
 def _staged(account: Account) -> str:
     return f"{ecryptfs_store.SHARED}/{os.path.basename(place_of(account))}/storage"
-
-
-class _Line:
-    """What a process that was forked off says of its progress and of what goes wrong, line by line."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._reader, self._writer = os.pipe()
-        self._failure: tuple[str, list[Any]] | None = None
-        self._thread = threading.Thread(target=self._listen)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: object) -> None:
-        os.close(self._writer)
-        self._thread.join()
-        os.close(self._reader)
-        if self._failure is not None and (value is None or isinstance(value, PyhomeError)):
-            name, arguments = self._failure
-            raise getattr(errors, name)(*(tuple(each) if isinstance(each, list) else each for each in arguments))
-
-    def _listen(self) -> None:
-        with open(self._reader, "rb", closefd=False) as stream:
-            for line in stream:
-                said = json.loads(line)
-                if "failure" in said:
-                    self._failure = (said["failure"], said["facts"])
-                else:
-                    self._progress(*said["done"])
-
-    # In the other process
-
-    def tell(self, part: str, size: int, files: int) -> None:
-        self._say({"done": (part, size, files)})
-
-    def carry(self, work: Callable[[], None]) -> None:
-        """Do it; what goes wrong goes wrong over there."""
-        try:
-            work()
-        except PyhomeError as error:
-            self._say({"failure": type(error).__name__, "facts": list(vars(error).values())})
-            raise
-
-    def _say(self, value: dict[str, object]) -> None:
-        os.write(self._writer, json.dumps(value).encode("ascii") + b"\n")

@@ -13,12 +13,12 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs, removal_record
+from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs, places, removal_record
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.accounts import look_up, uid_min
 from pam_pyhome.admin.creation_choice import FSCRYPT, choose
-from pam_pyhome.admin.creation_record import Begun, Records, find, users
-from pam_pyhome.backends import ecryptfs_store, registry
+from pam_pyhome.admin.creation_record import Begun, Records, find, users, where_missing
+from pam_pyhome.backends import ecryptfs_store, kept, registry
 from pam_pyhome.errors import CreateError, PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
 
@@ -87,6 +87,8 @@ def _plan(user: str, backend: str | None) -> Plan:
         check_user(account)
     parent = check_parent(account)
     _check_place(account)
+    if known is not None and kept.names(account):
+        raise CreateError(user, facts.NOT_SEEN, kept.place_of(account))
     return Plan(account, choose(user, backend, parent), known is None, needs)
 
 
@@ -97,17 +99,13 @@ def check_user(account: Account) -> None:
 
 
 def check_parent(account: Account) -> str:
-    """The directory that the home is in. CreateError unless it is root's alone, because root renames in it."""
-    parent, name = os.path.split(account.home)
-    if not os.path.isabs(parent) or name in {"", ".", ".."}:
-        raise CreateError(account.name, facts.BAD_PLACE, f"{account.home or 'no path'} is its path")
-    try:
-        status = os.stat(parent)
-    except OSError as error:
-        raise CreateError(account.name, facts.BAD_PLACE, f"{parent}: {error.strerror}") from None
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:
-        raise CreateError(account.name, facts.BAD_PLACE, f"{parent} is not a directory that root alone can write")
-    return parent
+    """The directory that the home is in. CreateError unless all directories on the way to it are root's alone."""
+    trouble = places.trouble_above(account.home)
+    if trouble is None and os.path.lexists(ecryptfs_store.SHARED):
+        trouble = places.trouble_above(ecryptfs_store.storage_of(account))
+    if trouble is not None:
+        raise CreateError(account.name, facts.BAD_PLACE, trouble)
+    return os.path.dirname(account.home)
 
 
 def _check_place(account: Account) -> None:
@@ -142,6 +140,11 @@ def _clean(records: Records, begun: Begun | None, user: str) -> None:
     if begun is None:
         return
     account = begun.account
+    trouble = where_missing(begun)
+    if trouble is not None:
+        if account.name == user:
+            raise CreateError(user, facts.NOT_THERE, trouble)
+        return  # its turn comes when that is back
     if not _is_usable(begun):
         with contextlib.nullcontext() if account.name == user else contextlib.suppress(OSError, PyhomeError):
             if begun.new:
@@ -180,7 +183,8 @@ def _make(records: Records, plan: Plan, password: bytes, show: Callable[[str], N
     recovery = emit_recovery(os.urandom(SIZE))
     costs = fscrypt_costs.costs() if plan.backend == FSCRYPT else None
     try:
-        records.begin(account, plan.backend, new=plan.new)
+        where = places.note(*creation_build.where_all(account, plan.backend))
+        records.begin(account, plan.backend, where, new=plan.new)
         creation_build.build(records, account, password, recovery, costs)
         creation_build.note_places(records, account, plan.backend)
         if plan.new:

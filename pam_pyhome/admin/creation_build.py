@@ -10,7 +10,7 @@ from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.creation_choice import ECRYPTFS
 from pam_pyhome.admin.creation_record import TREE, placing
 from pam_pyhome.admin.plan import sync_directory
-from pam_pyhome.backends import ecryptfs_create, ecryptfs_store, fscrypt_create
+from pam_pyhome.backends import ecryptfs_create, ecryptfs_store, fscrypt_create, fscrypt_store
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt import FscryptBackend
 from pam_pyhome.errors import CreateError, StorageError, WrongPassphraseError
@@ -32,7 +32,16 @@ def staged_home(account: Account) -> str:
 
 
 def _staged_storage(account: Account) -> str:
-    return f"{ecryptfs_store.SHARED}/{_PREFIX}{account.name}"
+    """In a directory of root's, because the storage itself is the user's while root works in it."""
+    return f"{ecryptfs_store.SHARED}/{_PREFIX}{account.name}/storage"
+
+
+def where_all(account: Account, backend: str) -> tuple[str, ...]:
+    """The directories that all which is made lies in."""
+    parent = os.path.dirname(account.home)
+    if backend == ECRYPTFS:
+        return (parent, ecryptfs_store.SHARED if os.path.isdir(ecryptfs_store.SHARED) else os.path.dirname(ecryptfs_store.SHARED))
+    return (parent, fscrypt_store.main_mount(parent))
 
 
 def build(records: Records, account: Account, password: bytes, recovery: str, costs: Costs | None) -> None:
@@ -63,8 +72,9 @@ def _build_ecryptfs(records: Records, account: Account, password: bytes, passphr
     if not os.path.isdir(ecryptfs_store.SHARED):
         os.mkdir(ecryptfs_store.SHARED, 0o755)
         os.chmod(ecryptfs_store.SHARED, 0o755)
-    records.note(account.name, (TREE, storage))
-    os.mkdir(storage, 0o700)
+    records.note(account.name, (TREE, os.path.dirname(storage)))
+    for path in (os.path.dirname(storage), storage):
+        os.mkdir(path, 0o700)
     ecryptfs_create.lay_out(account, password, passphrase, storage, home)
     staged = Account(account.name, account.uid, account.gid, home)
 
@@ -106,4 +116,6 @@ def place(account: Account, backend: str) -> None:
     """Put everything in its place, the home directory last. OSError."""
     for staged, final in _places(account, backend):
         os.rename(staged, final)
+        if staged == _staged_storage(account):
+            os.rmdir(os.path.dirname(staged))
         sync_directory(os.path.dirname(final))

@@ -7,21 +7,24 @@ first says whose home it is; then come steps, as what takes them back; last `dec
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pam_pyhome.admin import user_records
+from pam_pyhome.admin import creation_facts as facts
+from pam_pyhome.admin import places, user_records
 from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.backends.base import Account
-from pam_pyhome.backends.fscrypt_create import take_back
-from pam_pyhome.errors import FormatError, PyhomeError
+from pam_pyhome.backends.fscrypt_remove import take_back_all
+from pam_pyhome.errors import CreateError, FormatError
 from pam_pyhome.kernel import deleting, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pam_pyhome.admin.places import Place
     from pam_pyhome.backends.fscrypt_create import Step
 
 DIRECTORY = "/var/lib/pyhome/creating"
@@ -31,13 +34,17 @@ _LOCK_SECONDS = 60.0
 
 
 class Begun(NamedTuple):
-    """A home that was begun: whose, of which kind, whether the account is new, how far it got."""
+    """A home that was begun: whose, of which kind, whether the account is new, how far it got.
+
+    `places`: where all that lies, on which file systems; records of version 0.1.0 do not say.
+    """
 
     account: Account
     backend: str
     new: bool
     steps: tuple[Step, ...]
     decided: bool
+    places: tuple[Place, ...] = ()
 
 
 class Records:
@@ -62,9 +69,10 @@ class Records:
         _sweep()
         os.close(self.lock)
 
-    def begin(self, account: Account, backend: str, *, new: bool) -> None:
+    def begin(self, account: Account, backend: str, where: tuple[Place, ...], *, new: bool) -> None:
         """Start the record of an account's home."""
-        head = {"user": account.name, "uid": account.uid, "gid": account.gid, "home": account.home, "backend": backend, "new": new}
+        whose = {"user": account.name, "uid": account.uid, "gid": account.gid, "home": account.home}
+        head = whose | {"backend": backend, "new": new, "places": where}
         user_records.replace(DIRECTORY, account.name, _line(head))
 
     def note(self, user: str, step: Step) -> None:
@@ -84,18 +92,25 @@ class Records:
             os.close(fd)
 
     def take_back(self, user: str) -> None:
-        """Undo all steps, last first, and end the record. If one cannot be undone, the record stays. OSError."""
+        """Undo all steps and end the record. If one cannot be undone, the record stays. OSError, CreateError.
+
+        First the trees go, last first, and then what opened them; of that, what may open anything else stays.
+        """
         begun = find(user)
         if begun is None:
             return
+        trouble = where_missing(begun)
+        if trouble is not None:
+            raise CreateError(user, facts.NOT_THERE, trouble)
         failed: Exception | None = None
         for step in reversed(begun.steps):
             try:
                 _undo(step)
-            except (OSError, PyhomeError) as error:
+            except OSError as error:
                 failed = failed or error
         if failed is not None:
             raise failed
+        take_back_all(begun.account, tuple(step for step in begun.steps if step[0] not in (TREE, PLACE)))
         self.forget(user)
 
     def forget(self, user: str) -> None:
@@ -115,8 +130,9 @@ def _parse(data: bytes) -> Begun:
         head, *rest = (json.loads(line) for line in data.split(b"\n")[:-1])
         account = Account(head["user"], head["uid"], head["gid"], head["home"])
         steps = tuple(tuple(map(str, value)) for value in rest if value != _DECIDED)
-        return Begun(account, head["backend"], head["new"], steps, _DECIDED in rest)
-    except (KeyError, TypeError, ValueError) as error:
+        known = tuple(map(places.parse, head.get("places", ())))
+        return Begun(account, head["backend"], head["new"], steps, _DECIDED in rest, known)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(DIRECTORY, f"a record is none: {error}") from None
 
 
@@ -135,6 +151,17 @@ def _line(value: object) -> bytes:
     return json.dumps(value).encode("ascii") + b"\n"
 
 
+def where_missing(begun: Begun) -> str | None:
+    """What of the directories that the home was begun in is not there now, in words; None if all are."""
+    if begun.places:
+        return places.trouble_above(begun.account.home) or places.missing(*begun.places)
+    if len(begun.steps) < 2:
+        return None  # nothing but a directory can have been made
+    # Version 0.1.0 noted where the tree is that it has made, and what was to be moved where.
+    trees = [step[1] for step in begun.steps if step[0] == TREE] + [step[2] for step in begun.steps if step[0] == PLACE]
+    return None if any(map(os.path.lexists, trees)) else f"{trees[0]} is not there"
+
+
 def placing(staged: str, final: str) -> Step:
     """The step that takes back that `staged` was renamed to `final`, where nothing is or an empty directory. OSError."""
     was = ""
@@ -145,8 +172,21 @@ def placing(staged: str, final: str) -> Step:
 
 
 def _identity(path: str) -> str:
-    status = os.lstat(path)
-    return f"{status.st_dev}:{status.st_ino}"
+    """What tells a directory from others, as text. OSError."""
+    found = places.look_below(path)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return json.dumps(found)
+
+
+def _is(path: str, identity: str) -> bool:
+    """Whether the directory at `path` is the one. Version 0.1.0 noted device and inode; device numbers do not last."""
+    found = places.look_below(path)
+    if found is None:
+        return False
+    if identity.startswith("["):
+        return found.is_same(places.parse(json.loads(identity)))
+    return str(found.inode) == identity.partition(":")[2]
 
 
 def _undo(step: Step) -> None:
@@ -155,14 +195,13 @@ def _undo(step: Step) -> None:
         _undo_placing(*rest)
     elif kind == TREE:
         deleting.delete(rest[0])
-    else:
-        take_back(step)
 
 
 def _undo_placing(staged: str, final: str, identity: str, was: str) -> None:
     """Move it back, if it is what was moved; anything else is somebody else's."""
-    if not os.path.lexists(final) or _identity(final) != identity:
+    if not _is(final, identity):
         return
+    os.makedirs(os.path.dirname(staged), 0o700, exist_ok=True)
     os.rename(final, staged)
     if was:
         uid, gid, mode = map(int, was.split(":"))

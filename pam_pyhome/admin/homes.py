@@ -67,7 +67,7 @@ def _perform(account: Account, request: Request, talk: Talk) -> Outcome:
     be_root()
     if request.changes & broker.RENEW_COSTS:
         _measure(account)
-    return verbs.perform(account, request, os.getpid(), talk)
+    return verbs.perform(account, request, os.getpid(), talk, vouched=True)
 
 
 def _measure(account: Account) -> None:

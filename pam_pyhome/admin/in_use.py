@@ -1,4 +1,7 @@
-"""Who and what keeps a home from being moved, copied or removed: processes, open files, mounts."""
+"""Who and what keeps a home from being moved, copied or removed: processes, open files, mounts.
+
+To look for them keeps people from losing work, and is no barrier: who hides is not seen, see `kernel.holders`.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,6 @@ NOT_CHANGED = "the password database was not changed"
 
 _NO_LOGIN = {"nologin", "false", "true", "sync", "halt", "shutdown", "reboot"}
 _DEFAULT = "/bin/sh"
-_LOCKED = 75
 _TEST_SECONDS = 20
 _LOCK_SECONDS = 10.0
 
@@ -79,7 +78,7 @@ def enable(user: str) -> bool:
         prepared = mounted_over and agent_place.prepare(account)
         if _is_stub(entry.pw_shell):
             return prepared
-        _check_stub(account)
+        _check_stub(account, real)
         _write(etc, known | {os.fsencode(user): real})
         try:
             _set_shell(user, STUB)
@@ -162,30 +161,29 @@ def _is_stub(path: str) -> bool:
     return False
 
 
-def _check_stub(account: Account) -> None:
-    """Run it as the user would. It ends with the status of the real shell, or says that the home is locked."""
-    reader, writer = os.pipe()
-    os.close(reader)  # where commands wait for the home to be unlocked, they do not wait for nobody
+def _check_stub(account: Account, real: bytes) -> None:
+    """Run it as the user would, but for the real shell, of which it says that it would run it.
+
+    The shell and its start-up files are the user's, and could type on the terminal on which root gave the command.
+    """
     try:
         ran = subprocess.run(
-            [STUB, "-c", "exit 0"],
+            [STUB, os.fsdecode(shells.WHICH)],
             stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             env={"PATH": os.defpath, "HOME": account.home, "LC_ALL": "C.UTF-8"},
             cwd="/",
             user=account.uid,
             group=account.gid,
             extra_groups=os.getgrouplist(account.name, account.gid),
+            start_new_session=True,
             timeout=_TEST_SECONDS,
             check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise LoginShellError(account.name, BROKEN, str(error)) from None
-    finally:
-        os.close(writer)
     said = ran.stderr.decode("utf-8", "replace").strip()
-    if ran.returncode not in (0, _LOCKED) or "; this is /bin/sh" in said:
+    if ran.returncode != 0 or ran.stdout != real + b"\n":
         raise LoginShellError(account.name, BROKEN, said or f"status {ran.returncode}")
 
 

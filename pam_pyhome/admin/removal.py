@@ -11,7 +11,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from pam_pyhome.admin import account_tools, login_shell
+from pam_pyhome.admin import account_tools, login_shell, places
 from pam_pyhome.admin import removal_checks as checks
 from pam_pyhome.admin import removal_facts as facts
 from pam_pyhome.admin.accounts import look_up
@@ -20,7 +20,7 @@ from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.admin.removal_record import Journal, Record, find, place_of
 from pam_pyhome.backends import ecryptfs_store, fscrypt_remove, kept, registry
 from pam_pyhome.errors import CreateError, HomeElsewhereError, HomeInUseError, PyhomeError, RemoveError, StorageError
-from pam_pyhome.kernel import deleting, files, trees
+from pam_pyhome.kernel import deleting, files
 from pam_pyhome.policy.by_hand import Locker, describe_session
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -77,12 +77,22 @@ def remove(user: str, *, keep_account: bool) -> Record:
 
 
 def _is_moved(record: Record) -> bool:
-    """Whether the home is no longer in its place; where it had none, whether anything has been destroyed."""
+    """Whether the home is no longer in its place; where it had none, whether anything has been destroyed.
+
+    RemoveError if that cannot be seen: what is not seen may be on a disk that is not mounted.
+    """
+    trouble = places.missing(*record.places)
+    if trouble is not None:
+        raise RemoveError(record.account.name, facts.NOT_THERE, trouble)
+    moved = f"{record.parent}/{place_of(record.account.name)}/{_HOME}"
+    if not record.places and record.home and record.phase != facts.DELETING:
+        # Of version 0.1.0: the inode is all that there is to know it by.
+        found = [each.inode for each in map(places.look_below, (moved, record.account.home)) if each is not None]
+        if record.home not in found:
+            raise RemoveError(record.account.name, facts.NOT_THERE, f"{moved} is not the directory with the inode {record.home}")
     if record.phase != facts.MOVING:
         return True
-    if record.home:
-        return os.path.lexists(f"{record.parent}/{place_of(record.account.name)}/{_HOME}")
-    return False
+    return record.home != 0 and os.path.lexists(moved)
 
 
 def _check_return(record: Record) -> None:
@@ -194,13 +204,7 @@ def _delete(record: Record) -> None:
 
 def _delete_in(parent: str, name: str) -> None:
     """Delete a tree, whatever is in it, and nothing that is mounted in it; nothing if it is not there. OSError."""
-    try:
-        below = trees.open_below(parent)
-    except FileNotFoundError:
-        return
-    try:
-        deleting.remove_tree(below, name)
-    finally:
-        os.close(below)
-    sync_directory(parent)
+    if os.path.isdir(parent):
+        deleting.delete(f"{parent}/{name}")
+        sync_directory(parent)
 

@@ -8,7 +8,7 @@ import pwd
 import stat
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin import account_tools, conversion_kinds, conversion_record, creation_record, in_use
+from pam_pyhome.admin import account_tools, conversion_kinds, conversion_record, creation_record, in_use, places
 from pam_pyhome.admin import removal_facts as facts
 from pam_pyhome.admin.accounts import look_up, uid_min
 from pam_pyhome.admin.creation_choice import ECRYPTFS, FSCRYPT
@@ -46,8 +46,11 @@ def look(user: str, *, keep_account: bool) -> Record:
     policies = tuple(_policies(account)) if backend == FSCRYPT else ()
     protectors = {name for mount, identifier in policies for name in fscrypt_protectors.of_policy(account, mount, identifier)}
     storage = _check_storage(account) if backend == ECRYPTFS else 0
+    if found is None and not policies and not storage and look_up(user) is not None:
+        raise RemoveError(user, facts.NOT_SEEN, account.home)
     names = tuple(sorted(protectors))
-    return Record(account, backend, keep_account, parent, inode, storage, policies, names, facts.MOVING)
+    where = places.note(parent, *(mount for mount, _ in policies), *([store.SHARED] if storage else []))
+    return Record(account, backend, keep_account, parent, inode, storage, policies, names, facts.MOVING, places=where)
 
 
 def whose(user: str) -> Account:
@@ -107,30 +110,11 @@ def _check_records(account: Account) -> None:
 
 
 def _check_parent(account: Account) -> str:
-    """The directory that the home is in, without links. RemoveError unless it and all above it are root's alone to write."""
-    parent, name = os.path.split(account.home)
-    if not os.path.isabs(parent) or name in {"", ".", ".."}:
-        raise RemoveError(account.name, facts.BAD_PLACE, f"{account.home or 'no path'} is its path")
-    resolved = os.path.realpath(parent)
-    # Whoever can write a directory on the way can put another one in its place.
-    for path in {above for each in (parent, resolved) for above in _and_above(each)}:
-        _check_roots(account, path)
-    return resolved
-
-
-def _and_above(path: str) -> Iterator[str]:
-    yield path
-    if path != os.path.dirname(path):
-        yield from _and_above(os.path.dirname(path))
-
-
-def _check_roots(account: Account, path: str) -> None:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise RemoveError(account.name, facts.BAD_PLACE, f"{path}: {error.strerror}") from None
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:
-        raise RemoveError(account.name, facts.BAD_PLACE, f"{path} is not a directory that root alone can write")
+    """The directory that the home is in, without links. RemoveError unless all directories on the way are root's alone."""
+    trouble = places.trouble_above(account.home)
+    if trouble is not None:
+        raise RemoveError(account.name, facts.BAD_PLACE, trouble)
+    return os.path.realpath(os.path.dirname(account.home))
 
 
 def _check_home(account: Account) -> int:
@@ -153,7 +137,9 @@ def _check_storage(account: Account) -> int:
         status = os.lstat(path)
     except FileNotFoundError:
         return 0
-    _check_roots(account, store.SHARED)
+    trouble = places.trouble_above(path)
+    if trouble is not None:
+        raise RemoveError(account.name, facts.BAD_PLACE, trouble)
     if not stat.S_ISDIR(status.st_mode):
         raise RemoveError(account.name, facts.BAD_PLACE, f"{path} is no directory")
     if status.st_uid not in (0, account.uid):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 SYSTEM_USER = "is not an ordinary user"
 BAD_PLACE = "the home directory is not where a home is safe to remove"
+NOT_THERE = "what is being removed is not there"
+NOT_SEEN = "neither the home nor what belongs to it is on a file system that is mounted"
 NOT_OWN = "the home directory belongs to somebody else"
 SHARED = "shares the uid or the home directory with somebody else"
 MOUNTED = "something is mounted in the home"

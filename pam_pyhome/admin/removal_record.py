@@ -6,11 +6,15 @@ left is found by what the record says, because neither the account nor the home 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import user_records
+from pam_pyhome.admin.places import parse
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import FormatError
+
+if TYPE_CHECKING:
+    from pam_pyhome.admin.places import Place
 
 DIRECTORY = "/var/lib/pyhome/removing"
 _PREFIX = ".pyhome-removing."
@@ -21,7 +25,8 @@ class Record(NamedTuple):
 
     `parent`: the directory that the home is in, without links. `home` and `storage`: the inodes of the home directory and of an
     eCryptfs home's directory for the rest, 0 for none. `policies`: mount and identifier of each fscrypt policy; `protectors` open
-    them; `stayed` are those of them that open something else as well.
+    them; `stayed` are those of them that open something else as well. `places`: where all that lies, on which file systems; records
+    of version 0.1.0 do not say.
     """
 
     account: Account
@@ -34,6 +39,7 @@ class Record(NamedTuple):
     protectors: tuple[str, ...]
     phase: str
     stayed: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
 
 
 def place_of(user: str) -> str:
@@ -70,6 +76,7 @@ def _parse(data: bytes) -> Record:
         account, value = user_records.parse(DIRECTORY, data)
         policies = tuple((str(mount), str(identifier)) for mount, identifier in value.pop("policies"))
         protectors, stayed = (tuple(map(str, value.pop(field))) for field in ("protectors", "stayed"))
-        return Record(Account(*account), policies=policies, protectors=protectors, stayed=stayed, **value)
+        known = tuple(map(parse, value.pop("places", ())))
+        return Record(Account(*account), places=known, policies=policies, protectors=protectors, stayed=stayed, **value)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(DIRECTORY, f"a record is none: {error}") from None

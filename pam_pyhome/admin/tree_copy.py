@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.errors import CopyError
@@ -44,7 +43,7 @@ def copy(original: str, target: str, leave_out: Collection[bytes], ways: Ways, *
     """Make the directory `target` the same as `original`, and have it on disk. CopyError; OSError.
 
     `leave_out`: names at the top that are neither copied nor removed. `lock`: a descriptor that rsync holds until it has ended.
-    `tell` is told how many bytes and files have been done.
+    `tell` is told how many bytes and files have been done. The standard input has to be nobody's, as in `namespace.run`.
     """
     program, setpriv = (shutil.which(name, path=_PATH) for name in ("rsync", "setpriv"))
     if program is None or setpriv is None:
@@ -59,10 +58,9 @@ def copy(original: str, target: str, leave_out: Collection[bytes], ways: Ways, *
 
 
 def _run(command: Sequence[str], lock: int, tell: Tell) -> None:
-    with tempfile.TemporaryFile() as complaints:
+    with open(os.memfd_create("complaints"), "w+b") as complaints:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
             env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},

@@ -62,13 +62,20 @@ class Backend(Protocol):
     def wishes(self, account: Account) -> Wishes:
         """What the owner configured."""
 
-    def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
-        """The keys of the home. `exact`: only the current key file counts, no older copy of it.
+    def unlock(
+        self, account: Account, password: bytes, *, exact: bool, proved: bool = False, rewrap: bytes | None = None
+    ) -> OpenedHome:
+        """The keys of the home. `exact`: only the current key file counts, and no copy of it, whatever is wrong with it.
 
-        A recovery key of the home counts as well, however it is typed. `rewrap`: also prepare a key file that this password opens.
-        WrongPassphraseError if the password is wrong, FormatError, UnsafeFileError or StorageError if the home's key files are
-        not usable.
+        That is for passwords that nobody else has verified. `proved`: it counts only if it is approved as well; UnprovedError.
+        Otherwise the copy counts where the file is damaged or missing, what a repair has replaced until its successor has opened
+        the home, and what there is for a second password. A recovery key of the home counts as well, however it is typed.
+        `rewrap`: also prepare a key file that this password opens. WrongPassphraseError if the password is wrong, FormatError,
+        UnsafeFileError or StorageError if the home's key files are not usable.
         """
+
+    def approve(self, account: Account, password: bytes) -> None:
+        """Approve the key file that `password` opens, because root says so. Errors as of `unlock`."""
 
     def mounted(self, account: Account) -> OpenRecord | None:
         """The home as the kernel shows it, or None while it is locked."""
@@ -99,17 +106,29 @@ class Backend(Protocol):
         Without `neighbours`, only processes of the owner and of root count.
         """
 
+    def note_typed(self, account: Account, password: bytes) -> None:
+        """Note, for root only and at the costs of a key file, that this password was typed. Nothing opens with it for that."""
+
+    def was_typed(self, account: Account, password: bytes) -> bool:
+        """Whether this is the password that was noted last."""
+
+    def add_second(self, account: Account, old: bytes, second: bytes) -> None:
+        """Let `second` open the home as well, at logins that something else verifies, as `old` does. Errors as of `unlock`."""
+
     def rewrite(self, account: Account, change: Rewrite) -> bool:
-        """Put a prepared key file in place; False if the present one is no longer the expected one."""
+        """Put a prepared key file in place, and its copy; False if the present one is no longer the expected one."""
 
     def remember(self, account: Account, opened: OpenedHome) -> None:
-        """Keep a copy of the key files, which have just proved to be good by `opened`; mend those that have not."""
+        """Keep a copy of the key files, which have just proved to be good by `opened`; mend those that have not.
+
+        What they have replaced is forgotten. If others have verified whoever opens the home, they are approved.
+        """
 
     def reserve(self, account: Account, old: bytes) -> None:
         """Make sure that a key file can be written in the place of the one that `old` opens. OSError if not."""
 
     def change_password(self, account: Account, old: bytes, new: bytes) -> int:
-        """Let `new` open the home instead of the password so far: `old` is that, or a recovery key.
+        """Let `new` open the home instead of the password so far: `old` is that, or a recovery key. No copy opens with `old` then.
 
         How many other directories still open with a forgotten password only, because the recovery key does not open them. Nothing
         has changed if it raises.

@@ -5,11 +5,11 @@ What derives keys is imported only where keys are derived: a phase that mounts o
 
 from __future__ import annotations
 
-from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept, update_facts
+from pam_pyhome.backends import approved, ecryptfs_mount, ecryptfs_store, kept, update_facts
 from pam_pyhome.backends.base import Wishes, unnoted
 from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError, UpdateError
 from pam_pyhome.formats import ecryptfs_layout as layout
-from pam_pyhome.formats.ecryptfs_wrapped import MAX_SIZE, parse_wrapped
+from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,11 +51,19 @@ class EcryptfsBackend:
             own_passphrase=has(account, layout.WRAPPING_INDEPENDENT),
         )
 
-    def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
+    def unlock(
+        self, account: Account, password: bytes, *, exact: bool, proved: bool = False, rewrap: bytes | None = None
+    ) -> OpenedHome:
         """Unwrap, verify against `Private.sig`, derive."""
         from pam_pyhome.backends import ecryptfs_unlock
 
-        return ecryptfs_unlock.unlock(account, password, exact=exact, rewrap=rewrap, backend=self.name)
+        return ecryptfs_unlock.unlock(account, password, exact=exact, proved=proved, rewrap=rewrap, backend=self.name)
+
+    def approve(self, account: Account, password: bytes) -> None:
+        """The key file, and `Private.sig`."""
+        from pam_pyhome.backends import ecryptfs_unlock
+
+        ecryptfs_unlock.approve(account, password)
 
     def mounted(self, account: Account) -> OpenRecord | None:
         """Ask the kernel."""
@@ -83,22 +91,33 @@ class EcryptfsBackend:
         """Whoever has something of the mount open, or mounted in it."""
         return ecryptfs_mount.users(record, neighbours=neighbours)
 
+    def note_typed(self, account: Account, password: bytes) -> None:
+        """In a key file for nothing."""
+        from pam_pyhome.backends import ecryptfs_unlock
+
+        ecryptfs_unlock.note_typed(account, password)
+
+    def was_typed(self, account: Account, password: bytes) -> bool:
+        """Whether it opens that."""
+        from pam_pyhome.backends import ecryptfs_unlock
+
+        return ecryptfs_unlock.was_typed(account, password)
+
+    def add_second(self, account: Account, old: bytes, second: bytes) -> None:
+        """Another key file, which is root's."""
+        from pam_pyhome.backends import ecryptfs_unlock
+
+        ecryptfs_unlock.add_second(account, old, second)
+
     def rewrite(self, account: Account, change: Rewrite) -> bool:
         """Replace `wrapped-passphrase`; what was there is kept where only root can reach it."""
-        try:
-            present = ecryptfs_store.read(account, layout.WRAPPED)
-        except (OSError, UnsafeFileError):
-            present = ecryptfs_store.MISSING
-        if present != change.expected:
-            return False
-        if present:
-            kept.keep(account, ecryptfs_store.PREVIOUS, present)
-        ecryptfs_store.recreate_config(account)
-        ecryptfs_store.replace(account, layout.WRAPPED, change.content)
-        return True
+        from pam_pyhome.backends import ecryptfs_unlock
+
+        return ecryptfs_unlock.rewrite(account, change)
 
     def remember(self, account: Account, opened: OpenedHome) -> None:
         """Keep each live file that is good; put back from the copy each one that is missing or damaged."""
+        approved.begin(account)
         for name in ecryptfs_store.KEPT:
             try:
                 content = ecryptfs_store.read(account, name)
@@ -106,14 +125,26 @@ class EcryptfsBackend:
             except (FileNotFoundError, UnsafeFileError, FormatError):
                 self._put_back(account, name, opened)
             else:
-                if not self._is_unproved(account, name, opened):
-                    kept.keep(account, name, content)
+                self._keep(account, name, content, opened)
+        if opened.vouched:
+            from pam_pyhome.backends import ecryptfs_unlock
 
-    def _is_unproved(self, account: Account, name: str, opened: OpenedHome) -> bool:
-        """Whether a file that looks good must not take the place of its copy, because nothing has opened it."""
-        if name == layout.RECOVERY:
-            return ecryptfs_store.read_kept(account, name) is not None
-        return name == layout.WRAPPED and opened.by_key
+            used = opened.used if opened.rewrite is None else opened.rewrite.content
+            ecryptfs_unlock.approve_used(account, used, opened.keys)
+
+    def _keep(self, account: Account, name: str, content: bytes, opened: OpenedHome) -> None:
+        """Keep a file that looks good, if something has opened it; what was replaced goes once its successor has done so."""
+        copy = ecryptfs_store.read_kept(account, name)
+        if name == layout.RECOVERY and copy is not None:
+            return
+        if name == layout.WRAPPED:
+            if content != opened.used or opened.rewrite is not None:
+                return
+            if copy in (None, content):
+                kept.drop_previous(account, name)
+            else:
+                kept.set_aside(account, name, copy or b"")
+        kept.keep(account, name, content)
 
     def _check(self, name: str, content: bytes, opened: OpenedHome) -> None:
         """FormatError for a file that does not parse, or names other keys than the home was opened with."""
@@ -140,13 +171,10 @@ class EcryptfsBackend:
         return True
 
     def reserve(self, account: Account, old: bytes) -> None:
-        """Room for the largest wrapped passphrase; and the copy of the present one is made already."""
+        """Room for the largest wrapped passphrase, and for the copy of it."""
         from pam_pyhome.backends import ecryptfs_unlock
 
-        live, _ = ecryptfs_unlock.read_live(account)
-        ecryptfs_unlock.keep_good(account, live, old)
-        ecryptfs_store.recreate_config(account)
-        ecryptfs_store.reserve(account, MAX_SIZE)
+        ecryptfs_unlock.reserve(account, old)
 
     def change_password(self, account: Account, old: bytes, new: bytes) -> int:
         """Wrap the same mount passphrase with the new password."""

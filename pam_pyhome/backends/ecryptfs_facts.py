@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept
+from pam_pyhome.backends import ecryptfs_mount, ecryptfs_store, kept, kept_facts
 from pam_pyhome.backends.base import Description
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
@@ -49,9 +49,18 @@ def _slots(account: Account) -> tuple[Slot, ...]:
     copy = ecryptfs_store.read_kept(account, layout.WRAPPED)
     if copy is not None:
         slots.append(Slot(f"{kept.place_of(account)}/{layout.WRAPPED}", COPY, *_judge(copy)))
+    live = _read(account, layout.WRAPPED)
+    slots += kept_facts.beside(account, layout.WRAPPED, (copy or b"", live), lambda _name, content: _judge(content)[1])
     if ecryptfs_store.has(account, layout.RECOVERY):
         slots.append(Slot(f"{directory}/{layout.RECOVERY}", RECOVERY, *_judge_live(account, layout.RECOVERY)))
     return tuple(slots)
+
+
+def _read(account: Account, name: str) -> bytes:
+    try:
+        return ecryptfs_store.read(account, name)
+    except (OSError, UnsafeFileError):
+        return ecryptfs_store.MISSING
 
 
 def _judge_live(account: Account, name: str) -> tuple[str, bool]:

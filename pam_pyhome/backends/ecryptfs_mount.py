@@ -12,7 +12,7 @@ from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
 from pam_pyhome.formats.mountinfo import parse_mountinfo
 from pam_pyhome.formats.state import NO_DEVICE, OpenRecord
 from pam_pyhome.kernel import files, keyring, mounts, statx
-from pam_pyhome.kernel.holders import NOT_FOUND, describe_process, holders
+from pam_pyhome.kernel.holders import describe_process, holders
 from pam_pyhome.kernel.process import real_user, rights_of
 
 TYPE_CHECKING = False
@@ -173,11 +173,11 @@ def detach(record: OpenRecord) -> None:
         was_here = True
     for serial in record.mount_keys:
         _revoke(serial)
-    remains = _elsewhere(record)
-    if remains and was_here:
+    copies, there = _remains(record)
+    if (copies or there) and was_here:
         mounts.forget_unused()
-    if remains:
-        raise HomeBusyError(os.fsdecode(record.mountpoint), remains, partly_locked=True)
+    if copies or there:
+        raise HomeBusyError(os.fsdecode(record.mountpoint), copies, partly_locked=True)
 
 
 def is_seen(record: OpenRecord) -> bool:
@@ -189,17 +189,22 @@ def state_of(record: OpenRecord) -> tuple[str, tuple[str, ...]]:
     """See `Backend.state_of`."""
     if is_seen(record):
         return OPEN, ()
-    remains = _elsewhere(record)
-    return (PARTLY, remains) if remains else (LOCKED, ())
+    copies, there = _remains(record)
+    return (PARTLY, (*copies, *_holders(there))) if copies or there else (LOCKED, ())
 
 
 def users(record: OpenRecord, *, neighbours: bool) -> tuple[str, ...]:
     """See `Backend.users`."""
-    found: list[str] = []
-    for mount in _recorded_here(record):
-        found += [f"{os.fsdecode(other.mountpoint)} is mounted in it ({other.fstype})" for other in _inside(mount)]
-        found += holders(*map(int, mount.device.split(":")))
-    return tuple(dict.fromkeys(found))
+    here = _recorded_here(record)
+    if not here:
+        copies, there = _remains(record)
+        return (*copies, *_holders(there))
+    inside = [f"{os.fsdecode(other.mountpoint)} is mounted in it ({other.fstype})" for mount in here for other in _inside(mount)]
+    return (*dict.fromkeys(inside), *_holders({mount.device for mount in here}))
+
+
+def _holders(devices: set[str]) -> tuple[str, ...]:
+    return tuple(line for device in sorted(devices) for line in holders(*map(int, device.split(":"))))
 
 
 def _inside(mount: Mount) -> list[Mount]:
@@ -222,22 +227,20 @@ def _is_recorded(mount: Mount, record: OpenRecord) -> bool:
     return mount.device in (record.device, *record.left) or (record.opening or mount.mountpoint == record.mountpoint)
 
 
-def _elsewhere(record: OpenRecord) -> tuple[str, ...]:
-    """Who may still have the home that is not mounted here any more: other mount name spaces, and whoever keeps the file system."""
+def _remains(record: OpenRecord) -> tuple[tuple[str, ...], set[str]]:
+    """Who has a copy of a home that is not mounted here any more, and the devices of it that somebody keeps without a mount."""
     devices = tuple(device for device in (record.device, *record.left) if device != NO_DEVICE)
     words = [f"ecryptfs_sig={record.signature}".encode("ascii")] if record.signature else []
     shown, there = mounts.elsewhere((*words, *(f" {device} ".encode("ascii") for device in devices)), devices)
     found = [(pid, mount) for pid, line in shown for mount in parse_mountinfo(line)]
-    lines = [
+    copies = tuple(
         f"{describe_process(pid)}: has it mounted on {os.fsdecode(mount.mountpoint)} in another mount name space"
         for pid, mount in found
         if mount.fstype == FSTYPE and record.signature in ("", layout.signature_of(mount.super_options))
-    ]
+    )
     # The device number of a mount that is gone may be another one's by now.
     taken = {mount.device for mount in (*parse_mountinfo(mounts.read_mountinfo()), *(mount for _, mount in found))}
-    for device in set(there) - taken:
-        lines += holders(*map(int, device.split(":"))) or (NOT_FOUND,)
-    return tuple(lines)
+    return copies, set(there) - taken
 
 
 def _revoke(serial: int) -> None:

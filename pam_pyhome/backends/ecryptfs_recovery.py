@@ -7,10 +7,11 @@ which ecryptfs-utils take no notice, and which `ecryptfs-unwrap-passphrase` read
 
 from __future__ import annotations
 
+from pam_pyhome.backends import approved, kept
 from pam_pyhome.backends import ecryptfs_store as store
-from pam_pyhome.backends import kept
 from pam_pyhome.backends.ecryptfs_unlock import (
     Attempt,
+    is_proved,
     kernel_keys,
     open_any,
     open_wrapped,
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.ecryptfs_layout import Signatures
 
 
-def open_with_key(account: Account, answer: bytes, recorded: tuple[Signatures, ...]) -> Attempt | None:
+def open_with_key(
+    account: Account, answer: bytes, recorded: tuple[Signatures, ...], *, proved: bool = False
+) -> Attempt | None:
     """What opens if the answer is a recovery key of the home, however it is typed; None if not.
 
-    Whatever comes out counts only if it has the signatures in `recorded`.
+    Whatever comes out counts only if it has the signatures in `recorded`. `proved`: only an approved file counts.
     """
     passphrase = typed_passphrase(answer)
     if passphrase is None:
@@ -44,7 +47,7 @@ def open_with_key(account: Account, answer: bytes, recorded: tuple[Signatures, .
         pass  # not the mount passphrase
     key = typed_key(answer)
     content = _wrapped(account)
-    if key is None or content is None:
+    if key is None or content is None or (proved and not approved.is_approved(account, layout.RECOVERY, content)):
         return None
     try:
         found = open_wrapped(content, key, recorded, salts)
@@ -74,8 +77,10 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
     _, _, attempt = open_any(account, answer, exact=True)
     content = wrapped_for(attempt.passphrase, key.encode("ascii"))
     store.recreate_config(account)
-    for name in kept.names(account):
-        if name.startswith(layout.RECOVERY):
-            kept.remove(account, name)
+    approved.begin(account)
+    is_approved = is_proved(account, answer)
+    kept.forget(account, layout.RECOVERY)
+    approved.approve(account, layout.RECOVERY, *([content] if is_approved else []))
     store.replace(account, layout.RECOVERY, content)
     kept.keep(account, layout.RECOVERY, content)
+

@@ -32,7 +32,7 @@ LIMITS = {
     layout.RC: 65536,
 }
 KEPT = (layout.WRAPPED, layout.RECOVERY, layout.SIGNATURES, layout.MOUNTPOINT)
-PREVIOUS = layout.WRAPPED + ".previous"
+PREVIOUS = layout.WRAPPED + kept.PREVIOUS
 MISSING = b""  # what a file that is not there, or cannot be read, counts as
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome.backends import approved, kept
 from pam_pyhome.backends import ecryptfs_store as store
-from pam_pyhome.backends import kept
 from pam_pyhome.backends.base import LEAST_KEY
-from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
+from pam_pyhome.backends.replacing import replace
+from pam_pyhome.errors import (
+    FormatError,
+    PassphraseLengthError,
+    PyhomeError,
+    StorageError,
+    UnsafeFileError,
+    WrongPassphraseError,
+)
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_authtok import emit_auth_token
 from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT, SALT_FNEK, SALT_SIZE, derive_key, wrapping_passphrase
-from pam_pyhome.formats.ecryptfs_wrapped import emit_wrapped, parse_wrapped, unwrap, wrap
+from pam_pyhome.formats.ecryptfs_wrapped import MAX_SIZE, emit_wrapped, parse_wrapped, unwrap, wrap
 from pam_pyhome.formats.opened import OpenedHome, Rewrite
 from pam_pyhome.kernel import cipher, digest
 from pam_pyhome.record import Record
@@ -21,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.errors import UnprovedError
     from pam_pyhome.formats.ecryptfs_key import DerivedKey
     from pam_pyhome.formats.ecryptfs_layout import Signatures
 
     Keys = tuple[tuple[str, bytes], ...]
+    Trouble = FormatError | UnsafeFileError | StorageError | UnprovedError
 
 
 class Attempt(Record):
@@ -43,44 +53,54 @@ class Attempt(Record):
         return "Attempt(hidden)"
 
 
-def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | None, backend: str) -> OpenedHome:
+def unlock(
+    account: Account, password: bytes, *, exact: bool, proved: bool, rewrap: bytes | None, backend: str
+) -> OpenedHome:
     """See `Backend.unlock`."""
-    live, used, attempt = open_any(account, password, exact=exact)
-    change = _prepare(live, used, attempt, password, rewrap)
-    return OpenedHome(account.name, backend, attempt.keys, change, attempt.by_key and change is None)
+    live, used, attempt = open_any(account, password, exact=exact, proved=proved)
+    change = None if proved else _prepare(account, live, used, attempt, password, rewrap)
+    by_key = attempt.by_key and change is None
+    return OpenedHome(account.name, backend, attempt.keys, change, by_key, b"" if attempt.by_key else used)
 
 
-def open_any(account: Account, password: bytes, *, exact: bool) -> tuple[bytes, bytes, Attempt]:
+def open_any(account: Account, password: bytes, *, exact: bool, proved: bool = False) -> tuple[bytes, bytes, Attempt]:
     """The live key file, the one that opens, and what that gives. Errors as of `Backend.unlock`.
 
-    The live one is tried first, then, unless `exact`, the copy that was good at the last login; then whether it is a recovery key.
+    The live one is tried first, then, unless `exact`, what else counts; then whether it is a recovery key.
     """
     live, trouble = read_live(account)
-    recorded = read_signatures(account)
+    recorded = read_signatures(account, proved=proved)
+    salts = salts_of(account)
+    if proved and not trouble and not approved.is_approved(account, layout.WRAPPED, live):
+        trouble = approved.unproved(account, layout.WRAPPED)
     wrong: WrongPassphraseError | None = None
-    for content in _candidates(account, live, exact=exact and trouble is None):
+    candidates = [] if proved and trouble else [live]
+    while candidates:
+        content = candidates.pop(0)
         try:
-            return live, content, open_wrapped(content, password, recorded, salts_of(account))
+            return live, content, open_wrapped(content, password, recorded, salts)
         except WrongPassphraseError as error:
             wrong = error
         except FormatError as error:
             trouble = trouble or error
-    found = _open_with_key(account, password, recorded)
+        if content == live and not exact:
+            candidates = _others(account, live, damaged=trouble is not None)
+    found = _open_with_key(account, password, recorded, proved=proved)
     if found is not None:
         return live, live, found
     raise wrong or trouble or WrongPassphraseError()
 
 
-def _open_with_key(account: Account, answer: bytes, recorded: tuple[Signatures, ...]) -> Attempt | None:
+def _open_with_key(account: Account, answer: bytes, recorded: tuple[Signatures, ...], *, proved: bool) -> Attempt | None:
     """What opens if the answer is a recovery key; None if not."""
     if len(answer) < LEAST_KEY:
         return None
     from pam_pyhome.backends import ecryptfs_recovery  # noqa: PLC0415 - an ordinary password does not come here
 
-    return ecryptfs_recovery.open_with_key(account, answer, recorded)
+    return ecryptfs_recovery.open_with_key(account, answer, recorded, proved=proved)
 
 
-def read_live(account: Account) -> tuple[bytes, FormatError | UnsafeFileError | StorageError | None]:
+def read_live(account: Account) -> tuple[bytes, Trouble | None]:
     """The live key file as it is, and what is wrong with it (a file that cannot be read at all counts as missing)."""
     try:
         content = store.read(account, layout.WRAPPED)
@@ -94,25 +114,45 @@ def read_live(account: Account) -> tuple[bytes, FormatError | UnsafeFileError | 
     return content, None
 
 
-def _candidates(account: Account, live: bytes, *, exact: bool) -> tuple[bytes, ...]:
-    """The key files to try, without repetition."""
-    kept = None if exact else store.read_kept(account, layout.WRAPPED)
-    return tuple(dict.fromkeys(content for content in (live, kept) if content))
+def _others(account: Account, live: bytes, *, damaged: bool) -> list[bytes]:
+    """What counts besides the live key file: its copy if it is damaged or missing, and what is there for another password."""
+    copy = store.read_kept(account, layout.WRAPPED) or b""
+    is_repaired = kept.read(account, layout.WRAPPED + kept.REPAIRED) is not None
+    suffixes = (kept.PREVIOUS, kept.SECOND) if is_repaired else (kept.SECOND,)
+    others = [kept.read(account, layout.WRAPPED + suffix) for suffix in suffixes]
+    found = ([copy] if damaged or _is_damaged(live, copy) else []) + [each for each in others if each]
+    return [each for each in dict.fromkeys(found) if each not in (live, b"")]
 
 
-def read_signatures(account: Account) -> tuple[Signatures, ...]:
-    """What `Private.sig` says, and what the good copy of it says if that differs. StorageError if neither is usable."""
-    trouble = "there is no such file"
+def _is_damaged(live: bytes, copy: bytes) -> bool:
+    """Whether the live key file is the copy with some bits changed, and not another wrap: no two have a part in common."""
+    try:
+        parsed, other = parse_wrapped(live), parse_wrapped(copy)
+    except FormatError:
+        return True
+    return parsed.ciphertext == other.ciphertext or parsed.signature == other.signature
+
+
+def read_signatures(account: Account, *, proved: bool = False) -> tuple[Signatures, ...]:
+    """What `Private.sig` says, and what the good copy of it says if that differs. StorageError if neither is usable.
+
+    `proved`: only what is approved; UnprovedError if nothing is.
+    """
+    trouble: str | None = None
     found = []
     for read in (store.read, store.read_kept):
         try:
             content = read(account, layout.SIGNATURES)
+            if content is not None and proved and not approved.is_approved(account, layout.SIGNATURES, content):
+                continue
             if content is not None:
                 found.append(layout.parse_signatures(content))
         except (OSError, UnsafeFileError, FormatError) as error:
             trouble = getattr(error, "reason", None) or str(error)
+    if not found and proved and trouble is None:
+        raise approved.unproved(account, layout.SIGNATURES)
     if not found:
-        raise StorageError(layout.SIGNATURES, trouble)
+        raise StorageError(layout.SIGNATURES, trouble or "there is no such file")
     return tuple(dict.fromkeys(found))
 
 
@@ -169,15 +209,17 @@ def _known(stretched: bytes) -> Callable[[bytes], bytes]:
     return lambda _data: stretched
 
 
-def _prepare(live: bytes, used: bytes, attempt: Attempt, password: bytes, rewrap: bytes | None) -> Rewrite | None:
+def _prepare(
+    account: Account, live: bytes, used: bytes, attempt: Attempt, password: bytes, rewrap: bytes | None
+) -> Rewrite | None:
     """The change that the live key file needs: another password, a stronger version, or the copy that proved to be good."""
     if rewrap is not None:
         return Rewrite(live, wrapped_for(attempt.passphrase, rewrap))
     if attempt.by_key:
         return None  # it is not to become the password
-    if attempt.weak:
-        return Rewrite(live, wrapped_for(attempt.passphrase, password))
-    return None if used == live else Rewrite(live, used)
+    if used == live:
+        return Rewrite(live, wrapped_for(attempt.passphrase, password)) if attempt.weak else None
+    return Rewrite(live, used) if used == store.read_kept(account, layout.WRAPPED) else None
 
 
 def wrapped_for(passphrase: bytes, password: bytes) -> bytes:
@@ -187,24 +229,106 @@ def wrapped_for(passphrase: bytes, password: bytes) -> bytes:
     return emit_wrapped(wrap(passphrase, wrapping_key, salt, cipher.aes128_ecb_encrypt))
 
 
-def change_password(account: Account, old: bytes, new: bytes) -> int:
-    """See `Backend.change_password`. What `old` opens is kept as the good copy until the next login with `new`."""
-    opened = unlock(account, old, exact=False, rewrap=new, backend="")
-    if opened.rewrite is None:
-        raise StorageError(layout.WRAPPED, "no new key file was made")
-    keep_good(account, opened.rewrite.expected, old)
+def reserve(account: Account, old: bytes) -> None:
+    """See `Backend.reserve`."""
+    open_any(account, old, exact=False)
     store.recreate_config(account)
-    store.replace(account, layout.WRAPPED, opened.rewrite.content)
+    store.reserve(account, MAX_SIZE)
+    kept.reserve(account, layout.WRAPPED, MAX_SIZE)
+
+
+def change_password(account: Account, old: bytes, new: bytes) -> int:
+    """See `Backend.change_password`."""
+    live, used, attempt = open_any(account, old, exact=False)
+    content = wrapped_for(attempt.passphrase, new)
+    _replace_wrapped(account, live, used, content, is_approved=is_proved(account, old))
     return 0
 
 
-def keep_good(account: Account, content: bytes, old: bytes) -> None:
-    """Keep a file that is to be replaced: as the good copy if `old` opens it, else only as the previous one."""
-    if content in (store.MISSING, store.read_kept(account, layout.WRAPPED)):
-        return
+def is_proved(account: Account, answer: bytes) -> bool:
+    """Whether the answer opens the home by files that are approved."""
     try:
-        open_wrapped(content, old, read_signatures(account), salts_of(account))
-    except (WrongPassphraseError, FormatError):
-        kept.keep(account, store.PREVIOUS, content)
+        open_any(account, answer, exact=True, proved=True)
+    except (PyhomeError, OSError):
+        return False
+    return True
+
+
+def rewrite(account: Account, change: Rewrite) -> bool:
+    """See `Backend.rewrite`."""
+    live, trouble = read_live(account)
+    if live != change.expected:
+        return False
+    copy = store.read_kept(account, layout.WRAPPED) or live
+    if change.content == copy:
+        if live:
+            kept.set_aside(account, layout.WRAPPED, live)
+        store.recreate_config(account)
+        store.replace(account, layout.WRAPPED, change.content)
     else:
-        kept.keep(account, layout.WRAPPED, content)
+        best = copy if trouble else live
+        is_approved = approved.is_approved(account, layout.WRAPPED, best)
+        _replace_wrapped(account, live, best, change.content, is_approved=is_approved, repair=True)
+    return True
+
+
+def _replace_wrapped(
+    account: Account, live: bytes, used: bytes, content: bytes, *, is_approved: bool, repair: bool = False
+) -> None:
+    """Put a key file in the place of `live`, and let the copies follow; `used` is the one to keep, if it is another one."""
+    copy = store.read_kept(account, layout.WRAPPED) or b""
+    aside = tuple(dict.fromkeys(each for each in (copy, live) if each and each != used))
+
+    def put() -> None:
+        """Where the user's rights lead."""
+        store.recreate_config(account)
+        store.replace(account, layout.WRAPPED, content)
+
+    aside = (*aside, used) if used else aside
+    replace(account, layout.WRAPPED, aside, content, put, is_approved=is_approved, repair=repair)
+
+
+def approve(account: Account, password: bytes) -> None:
+    """See `Backend.approve`."""
+    _, used, attempt = open_any(account, password, exact=True)
+    approved.begin(account)
+    approve_used(account, b"" if attempt.by_key else used, attempt.keys)
+
+
+def approve_used(account: Account, used: bytes, keys: Keys) -> None:
+    """The key file that has opened the home, if it is still that, and the file that names its keys. OSError."""
+    if used and read_live(account)[0] == used:
+        approved.approve(account, layout.WRAPPED, used)
+    for read in (store.read, store.read_kept):
+        try:
+            content = read(account, layout.SIGNATURES) or b""
+            named = layout.parse_signatures(content)
+        except (OSError, UnsafeFileError, FormatError):
+            continue
+        if named in (layout.Signatures(keys[-1][0]), layout.Signatures(keys[-1][0], keys[0][0])):
+            approved.approve(account, layout.SIGNATURES, content)
+            return
+
+
+def note_typed(account: Account, password: bytes) -> None:
+    """See `Backend.note_typed`. What is wrapped is made of chance."""
+    approved.begin(account)
+    kept.keep(account, layout.WRAPPED + kept.TYPED, wrapped_for(os.urandom(16).hex().encode("ascii"), password))
+
+
+def was_typed(account: Account, password: bytes) -> bool:
+    """See `Backend.was_typed`."""
+    content = kept.read(account, layout.WRAPPED + kept.TYPED)
+    try:
+        wrapped = parse_wrapped(content or b"")
+        found = derive_key(wrapping_passphrase(password), wrapped.salt, digest.stretch)
+    except (FormatError, PassphraseLengthError):
+        return False
+    return found.signature == wrapped.signature
+
+
+def add_second(account: Account, old: bytes, second: bytes) -> None:
+    """See `Backend.add_second`."""
+    _, _, attempt = open_any(account, old, exact=False)
+    approved.begin(account)
+    kept.keep(account, layout.WRAPPED + kept.SECOND, wrapped_for(attempt.passphrase, second))

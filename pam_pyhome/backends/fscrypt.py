@@ -52,11 +52,19 @@ class FscryptBackend:
             own_passphrase=home is not None and not home.follows_login,
         )
 
-    def unlock(self, account: Account, password: bytes, *, exact: bool, rewrap: bytes | None = None) -> OpenedHome:
+    def unlock(
+        self, account: Account, password: bytes, *, exact: bool, proved: bool = False, rewrap: bytes | None = None
+    ) -> OpenedHome:
         """Derive, unwrap, verify against the names of the keys."""
         from pam_pyhome.backends import fscrypt_unlock
 
-        return fscrypt_unlock.unlock(account, password, exact=exact, rewrap=rewrap, backend=self.name)
+        return fscrypt_unlock.unlock(account, password, exact=exact, proved=proved, rewrap=rewrap, backend=self.name)
+
+    def approve(self, account: Account, password: bytes) -> None:
+        """The protector."""
+        from pam_pyhome.backends import fscrypt_unlock
+
+        fscrypt_unlock.approve(account, password)
 
     def mounted(self, account: Account) -> OpenRecord | None:
         """Ask the kernel."""
@@ -97,6 +105,24 @@ class FscryptBackend:
 
         return fscrypt_keys.users(record, neighbours=neighbours)
 
+    def note_typed(self, account: Account, password: bytes) -> None:
+        """In a protector of nothing."""
+        from pam_pyhome.backends import fscrypt_change
+
+        fscrypt_change.note_typed(account, password)
+
+    def was_typed(self, account: Account, password: bytes) -> bool:
+        """Whether it opens that."""
+        from pam_pyhome.backends import fscrypt_change
+
+        return fscrypt_change.was_typed(account, password)
+
+    def add_second(self, account: Account, old: bytes, second: bytes) -> None:
+        """The login protector once more, for root only."""
+        from pam_pyhome.backends import fscrypt_change
+
+        fscrypt_change.add_second(account, old, second)
+
     def rewrite(self, account: Account, change: Rewrite) -> bool:
         """Replace the login protector; what was there is kept where only root can reach it."""
         from pam_pyhome.backends import fscrypt_keep
@@ -107,10 +133,10 @@ class FscryptBackend:
         """Keep the home's policy and protector, or mend them."""
         from pam_pyhome.backends import fscrypt_keep
 
-        fscrypt_keep.remember(account, by_key=opened.by_key)
+        fscrypt_keep.remember(account, opened)
 
     def reserve(self, account: Account, old: bytes) -> None:
-        """Room for the protector's successor; and the copy of the present one is made already."""
+        """Room for the protector's successor, and for the copy of it."""
         from pam_pyhome.backends import fscrypt_change
 
         fscrypt_change.reserve(account, old)

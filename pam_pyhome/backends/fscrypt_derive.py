@@ -31,12 +31,17 @@ def wrapping_key(uid: int, password: bytes, salt: bytes, costs: Costs) -> bytes:
     return _known[asked]
 
 
-def _derive(uid: int, password: bytes, salt: bytes, costs: Costs) -> bytes:
+def check(costs: Costs) -> int:
+    """How many KiB all processes together may use at a time. FormatError for costs beyond reason."""
     bound = max(machine_memory() // 2, 2 * LEAST_LIMIT)
     helpers = min(costs.parallelism, processors())
     if costs.memory > bound // 2 or costs.memory * costs.time > LANE_LIMIT * helpers:
         raise FormatError(PROTECTOR, f"asks for {costs.time} passes over {costs.memory} KiB, too much for this machine")
-    shares = -(-costs.memory * SHARES // bound)
+    return bound
+
+
+def _derive(uid: int, password: bytes, salt: bytes, costs: Costs) -> bytes:
+    shares = -(-costs.memory * SHARES // check(costs))
     try:
         with MemoryTurn(LOCKS, shares, f"user.{uid}", WAIT_SECONDS):
             return argon2id(

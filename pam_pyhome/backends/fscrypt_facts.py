@@ -7,7 +7,9 @@ import os
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.base import Description
 from pam_pyhome.backends.fscrypt_find import find_home, kernel_policy, protector_copy, read_kept
-from pam_pyhome.errors import PyhomeError
+from pam_pyhome.backends.kept_facts import beside
+from pam_pyhome.errors import FormatError, PyhomeError
+from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY, Slot
 from pam_pyhome.kernel import fscrypt
 from pam_pyhome.kernel.holders import holders_below
@@ -54,7 +56,18 @@ def _slots(account: Account) -> tuple[Slot, ...]:
         return (Slot(f"{store.METADATA} of {account.home}", LOGIN, str(error), usable=False),)
     if home is None:
         return ()
-    return tuple(_slot(account, candidate) for candidate in dict.fromkeys((*home.protectors, *home.recovery)))
+    candidates = dict.fromkeys((*home.protectors, *home.recovery))
+    copies = [read_kept(account, protector_copy(each.descriptor)) or b"" for each in candidates]
+    present = (*(each.live for each in candidates), *copies)
+    return (*(_slot(account, each) for each in candidates), *beside(account, protector_copy(""), present, _is_protector))
+
+
+def _is_protector(name: str, content: bytes) -> bool:
+    try:
+        meta.parse_protector(content, name.removeprefix(protector_copy("")))
+    except FormatError:
+        return False
+    return True
 
 
 def _slot(account: Account, candidate: Candidate) -> Slot:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
     from pam_pyhome.kernel.fscrypt import DirectoryPolicy
 
-PREVIOUS = ".previous"
 MISSING = b""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pam_pyhome.backends import approved, kept, replacing
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends import kept
 from pam_pyhome.backends.fscrypt_find import (
-    PREVIOUS,
+    MISSING,
     Candidate,
     Home,
     find_home,
@@ -20,7 +20,7 @@ from pam_pyhome.formats import fscrypt_meta as meta
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
-    from pam_pyhome.formats.opened import Rewrite
+    from pam_pyhome.formats.opened import OpenedHome, Rewrite
 
 
 def login_home(account: Account) -> Home:
@@ -45,29 +45,93 @@ def rewrite(account: Account, change: Rewrite) -> bool:
     if candidate is None:
         return False
     meta.parse_protector(change.content, candidate.descriptor)
-    if change.expected:
-        kept.keep(account, protector_copy(candidate.descriptor) + PREVIOUS, change.expected)
-    replace(account, candidate, change.content)
+    name = protector_copy(candidate.descriptor)
+    copy = read_kept(account, name) or candidate.live
+    if change.content == copy:
+        if candidate.live:
+            kept.set_aside(account, name, candidate.live)
+        _put(account, candidate, change.content)
+    else:
+        used = candidate.live if candidate.trouble is None else copy
+        is_approved = approved.is_approved(account, name, used)
+        replace(account, candidate, used, change.content, is_approved=is_approved, repair=True)
     return True
 
 
-def replace(account: Account, candidate: Candidate, content: bytes) -> None:
-    """Put a protector in the place of the one that is there. OSError, UnsafeFileError."""
+def replace(
+    account: Account, candidate: Candidate, used: bytes, content: bytes, *, is_approved: bool, repair: bool = False
+) -> None:
+    """Put a protector in the place of the one that is there, and let the copies follow; `used` is the one to keep.
+
+    See `replacing.replace`. OSError, UnsafeFileError.
+    """
+    name = protector_copy(candidate.descriptor)
+    copy = read_kept(account, name) or MISSING
+    aside = tuple(each for each in (copy, candidate.live) if each not in (MISSING, used))
+
+    def put() -> None:
+        """The file itself."""
+        _put(account, candidate, content)
+
+    replacing.replace(account, name, (*aside, used), content, put, is_approved=is_approved, repair=repair)
+
+
+def _put(account: Account, candidate: Candidate, content: bytes) -> None:
     owner = store.owner_of(candidate.mount, store.PROTECTORS, candidate.descriptor, account)
     store.replace(candidate.mount, store.PROTECTORS, candidate.descriptor, content, owner)
 
 
-def remember(account: Account, *, by_key: bool) -> None:
-    """See `Backend.remember`. `by_key`: a recovery key has opened the home, which says nothing about the login protector."""
+def remember(account: Account, opened: OpenedHome) -> None:
+    """See `Backend.remember`. How a recovery key opens the home says nothing about the login protector."""
     home = find_home(account)
     if home is None:
         return
+    approved.begin(account)
     _remember_policy(account, home)
+    made = _made(opened)
     for candidate in dict.fromkeys((*home.protectors, *home.recovery)):
-        name = protector_copy(candidate.descriptor)
-        is_unproved = by_key if candidate.is_login else candidate.is_recovery and read_kept(account, name) is not None
-        if candidate.trouble is None and not is_unproved:
-            kept.keep(account, name, candidate.live)
+        if candidate.trouble is None:
+            _remember_protector(account, home, candidate, opened)
+        if opened.vouched and candidate.live in made:
+            approved.approve(account, protector_copy(candidate.descriptor), candidate.live)
+
+
+def _made(opened: OpenedHome) -> tuple[bytes, ...]:
+    """What has opened the home, or was made of it just now."""
+    from pam_pyhome.formats.fscrypt_renewal import is_renewal, parse_renewal  # noqa: PLC0415 - see above
+
+    if opened.rewrite is None:
+        return (opened.used,) if opened.used else ()
+    content = opened.rewrite.content
+    return (parse_renewal(content).protector if is_renewal(content) else content,)
+
+
+def _remember_protector(account: Account, home: Home, candidate: Candidate, opened: OpenedHome) -> None:
+    """Keep a protector that has opened the home, and forget what it has replaced; keep another if there is no copy of it."""
+    name = protector_copy(candidate.descriptor)
+    copy = read_kept(account, name)
+    if candidate.live == opened.used and opened.rewrite is None:
+        if copy in (None, candidate.live):
+            kept.drop_previous(account, name)
+            _forget_replaced(account, home)
+        else:
+            kept.set_aside(account, name, copy or MISSING)
+        kept.keep(account, name, candidate.live)
+    elif copy is None and not candidate.is_login:
+        kept.keep(account, name, candidate.live)
+
+
+def _forget_replaced(account: Account, home: Home) -> None:
+    """Forget earlier policies, with which protectors that are out of it would open the home; keep those protectors, for others.
+
+    What else such a protector opens may be on a disk that is not here.
+    """
+    kept.drop_previous(account, policy_copy(home.policy.identifier))
+    present = {protector_copy(descriptor) for descriptor, _ in home.policy.slots}
+    for each in kept.names(account):
+        name, previous, _ = each.partition(kept.PREVIOUS)
+        if previous and name.startswith(protector_copy("")) and name not in present:
+            kept.retire(account, name)
 
 
 def _remember_policy(account: Account, home: Home) -> None:

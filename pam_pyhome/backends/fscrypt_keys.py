@@ -69,7 +69,7 @@ def attach(
         note(record.but(opening=True))
         opened = [_give(account, directory, record.claims[0], keys[0][2])]
         try:
-            _look_inside(account, directory)
+            _look_inside(directory)
         except OSError:
             give_up(opened[0])
             raise
@@ -127,9 +127,12 @@ def _give(account: Account, directory: int, claim: Claim, secret: bytes) -> Clai
     return claim
 
 
-def _look_inside(account: Account, directory: int) -> None:
-    """Read a name in the home: where a cipher is missing, that is what shows it. OSError."""
-    with rights_of(account.uid, account.gid), os.scandir(directory) as entries:
+def _look_inside(directory: int) -> None:
+    """Read a name in the home: where a cipher is missing, that is what shows it. OSError.
+
+    Not with the user's rights, under which memory may not be locked, and so not be had; the directory is open already.
+    """
+    with os.scandir(directory) as entries:
         next(entries, None)
 
 
@@ -200,14 +203,14 @@ def _is_below(path: bytes, top: bytes) -> bool:
 
 def give_up(claim: Claim) -> bool:
     """Take one key back; False if files that it opened are in use, so that those stay open. UnsafeFileError."""
-    return _take_back(claim) != _IN_USE
+    return _take_back(claim if claim.device else claim.but(device=_device_at(claim.mountpoint))) != _IN_USE
 
 
 def _with_device(claim: Claim, record: OpenRecord) -> Claim:
     """A claim of 0.1.0 has only a path; the first is for the file system of the home."""
-    if claim.device:
+    if claim.device or claim != record.claims[0]:
         return claim
-    return claim.but(device=record.device if claim == record.claims[0] else _device_at(claim.mountpoint))
+    return claim.but(device=record.device)
 
 
 def _take_back(claim: Claim) -> int:
@@ -259,20 +262,30 @@ def _state(claim: Claim) -> str:
 def _open_file_system(claim: Claim) -> int | None:
     """Descriptor of a directory of the claim's file system, wherever that is mounted by now; None if it is not there any more.
 
-    The way is root's: the user need not be able to walk it. HomeBusyError if it is out of reach.
+    The way is root's: the user need not be able to walk it. HomeBusyError if it is out of reach. If its device is not known, it is
+    the one that has the key.
     """
     for mount in parse_mountinfo(mounts.read_mountinfo()):
-        if mount.device != claim.device or mount.fstype not in store.FILE_SYSTEMS:
+        if claim.device not in ("", mount.device) or mount.fstype not in store.FILE_SYSTEMS:
             continue
         try:
             directory = files.open_listable(os.fsdecode(mount.mountpoint))
         except OSError:
             continue
-        if store.device_of(os.fstat(directory)) == claim.device:
+        if store.device_of(os.fstat(directory)) == mount.device and (claim.device or _has_key(directory, claim.identifier)):
             return directory
         os.close(directory)
+    if not claim.device:
+        return None
     shown, there = mounts.elsewhere((f" {claim.device} ".encode("ascii"),), (claim.device,))
     if not shown and not there:
         return None
     who = tuple(f"{describe_process(pid)}: has its file system mounted in another mount name space" for pid, _ in shown)
     raise HomeBusyError(os.fsdecode(claim.mountpoint), who or (NOT_FOUND,))
+
+
+def _has_key(directory: int, identifier: str) -> bool:
+    try:
+        return fscrypt.key_status(directory, identifier).state != fscrypt.ABSENT
+    except OSError:
+        return False

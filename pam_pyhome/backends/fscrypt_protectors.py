@@ -75,7 +75,29 @@ def of_policy(account: Account, mount: str, identifier: str) -> tuple[str, ...]:
     return tuple(descriptor for descriptor, _ in policy.slots) if policy is not None else ()
 
 
+def has_unreadable_policies(account: Account) -> bool:
+    """Whether there is a policy of the account's of which it cannot be told what opens it."""
+    return any(not of_policy(account, mount, name) for mount, name in store.policies(account))
+
+
 def of_policies(account: Account, *, without: str = "") -> list[str]:
     """The protectors of all policies of the account's, on all file systems, but one's; named as often as they open one."""
     others = [(mount, name) for mount, name in store.policies(account) if name != without]
     return [found for mount, name in others for found in of_policy(account, mount, name)]
+
+
+def in_use(account: Account, descriptors: set[str], *, without: str = "") -> set[str]:
+    """Those of the protectors that a policy of the account's names, on any file system, but for the policy `without`.
+
+    A policy that cannot be read may name all of them.
+    """
+    found: set[str] = set()
+    for mount, identifier in store.policies(account):
+        if identifier == without:
+            continue
+        try:
+            policy = read_policy(account, mount, identifier)
+        except (OSError, StorageError, UnsafeFileError, FormatError):
+            return descriptors
+        found.update(descriptor for descriptor, _ in (policy.slots if policy is not None else ()))
+    return descriptors & found

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from pam_pyhome.backends import approved, kept
 from pam_pyhome.backends import fscrypt_protectors as protectors
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends import kept
-from pam_pyhome.backends.fscrypt_find import (
-    PREVIOUS,
-    Candidate,
-    Home,
-    find_home,
-    policy_copy,
-    protector_copy,
-    read_kept,
-)
+from pam_pyhome.backends.fscrypt_costs import for_new
+from pam_pyhome.backends.fscrypt_find import Candidate, policy_copy, protector_copy, read_kept
 from pam_pyhome.backends.fscrypt_renew import put_slots, remove_protector
-from pam_pyhome.backends.fscrypt_unlock import home_key, try_all, try_key
-from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError, WrongPassphraseError
+from pam_pyhome.backends.fscrypt_unlock import home_key, is_proved, try_all, try_key, usable_home
+from pam_pyhome.errors import FormatError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_meta as meta
 
 TYPE_CHECKING = False
@@ -26,23 +19,25 @@ if TYPE_CHECKING:
 
 def try_recovery(account: Account, key: bytes) -> None:
     """See `Backend.try_recovery`."""
-    if try_key(account, _home(account), key) is None:
+    if try_key(account, usable_home(account), key) is None:
         raise WrongPassphraseError
 
 
 def new_recovery(account: Account, answer: bytes, key: str) -> None:
     """See `Backend.new_recovery`. The policy changes from the old key to the new one in a single rename."""
-    home = _home(account)
+    home = usable_home(account)
     attempt = try_all(account, home, answer, exact=True)
+    is_approved = is_proved(account, answer)
     used, policy_key = home_key(home, attempt)
-    costs = meta.parse_protector(attempt.content, attempt.candidate.descriptor).costs
-    if costs is None:
-        raise StorageError(account.home, "its protector does not say what deriving a key may cost")
+    costs = for_new(meta.parse_protector(attempt.content, attempt.candidate.descriptor).costs)
     name = meta.RECOVERY_NAME + account.name
     made = protectors.make(account, meta.CUSTOM, name, key.encode("ascii"), costs)
     store.discard_all(account, home.mount)
     store.replace(home.mount, store.PROTECTORS, made.descriptor, made.content, (account.uid, account.gid, 0o600))
+    approved.begin(account)
     kept.keep(account, protector_copy(made.descriptor), made.content)
+    if is_approved:
+        approved.approve(account, protector_copy(made.descriptor), made.content)
     policy = meta.with_slots(used, [old.descriptor for old in home.recovery], [made.slot(policy_key)])
     put_slots(account, home, policy)
     for old in home.recovery:
@@ -50,29 +45,19 @@ def new_recovery(account: Account, answer: bytes, key: str) -> None:
     _remove_strays(account, home.mount, name)
 
 
-def _home(account: Account) -> Home:
-    """The home. StorageError, OldPolicyError if it is not one of ours."""
-    home = find_home(account)
-    if home is None:
-        raise StorageError(account.home, "is not encrypted for a passphrase of its owner")
-    if home.policy.version != 2:
-        raise OldPolicyError(account.home)
-    return home
-
-
 def _forget(account: Account, identifier: str, old: Candidate) -> None:
     """Remove a protector that is out of the policy, unless other directories need it, and all copies that its key would open."""
     if old.descriptor not in protectors.of_policies(account):
         remove_protector(old.mount, old.descriptor)
-    for name in kept.names(account):
-        if name.startswith(protector_copy(old.descriptor)) or _names(account, name, identifier, old.descriptor):
+    kept.forget(account, protector_copy(old.descriptor))
+    approved.approve(account, protector_copy(old.descriptor))
+    for name in kept.older(account, policy_copy(identifier)):
+        if _names(account, name, identifier, old.descriptor):
             kept.remove(account, name)
 
 
 def _names(account: Account, name: str, identifier: str, descriptor: str) -> bool:
-    """Whether the copy `name` is an older one of the policy with the protector in it, or may be."""
-    if not name.startswith(policy_copy(identifier) + PREVIOUS):
-        return False
+    """Whether the older copy `name` of a policy has the protector in it, or may have."""
     try:
         return meta.parse_policy(read_kept(account, name) or b"", identifier).slot(descriptor) is not None
     except FormatError:
@@ -81,6 +66,8 @@ def _names(account: Account, name: str, identifier: str, descriptor: str) -> boo
 
 def _remove_strays(account: Account, mount: str, name: str) -> None:
     """Remove protectors with the `name` of a recovery key's that open nothing, as a run leaves them that was killed."""
+    if protectors.has_unreadable_policies(account):
+        return  # which may be what they are for
     in_use = protectors.of_policies(account)
     for descriptor in store.protectors(account, mount):
         try:
@@ -89,4 +76,4 @@ def _remove_strays(account: Account, mount: str, name: str) -> None:
             continue
         if protector.source == meta.CUSTOM and protector.name == name and descriptor not in in_use:
             remove_protector(mount, descriptor)
-            kept.remove(account, protector_copy(descriptor))
+            kept.forget(account, protector_copy(descriptor))

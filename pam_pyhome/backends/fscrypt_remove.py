@@ -6,24 +6,26 @@ import os
 
 from pam_pyhome.backends import fscrypt_protectors
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends.fscrypt_create import KEY, take_back
+from pam_pyhome.backends.fscrypt_create import FILE, KEY, take_back
+from pam_pyhome.backends.fscrypt_find import kernel_policy
 from pam_pyhome.errors import FormatError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.backends.fscrypt_create import Step
 
 
 def remove(account: Account, mount: str, identifier: str, protectors: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Remove the metadata of a policy, and the account's claim on its key. Nothing that is gone already is missed. OSError.
 
-    With it go its protectors, and those that are given, unless they open something else; those are returned. Who may write the
-    policy can name any protectors in it, so those that are not the account's own stay.
+    With it go its protectors, and those that are given, unless they may open something else; those are returned. Who may write
+    the policy can name any protectors in it, so those that are not the account's own stay.
     """
     take_back((KEY, str(account.uid), str(account.gid), mount, identifier))
     descriptors = {*fscrypt_protectors.of_policy(account, mount, identifier), *protectors}
-    in_use = descriptors & set(fscrypt_protectors.of_policies(account, without=identifier))
+    in_use = fscrypt_protectors.in_use(account, descriptors, without=identifier)
     # The policy last: as long as it is there, a run that comes after a kill finds the rest.
     is_roots = _owner(mount, store.POLICIES, identifier) == 0
     for descriptor in sorted(descriptors - in_use):
@@ -34,6 +36,27 @@ def remove(account: Account, mount: str, identifier: str, protectors: tuple[str,
             store.unlink(mount, store.PROTECTORS, f"{descriptor}.link")
     store.unlink(mount, store.POLICIES, identifier)
     return tuple(sorted(in_use))
+
+
+def take_back_all(account: Account, steps: tuple[Step, ...]) -> tuple[str, ...]:
+    """Take back what `fscrypt_create.create` did for a home that is gone, last first. OSError.
+
+    What may open anything stays: the policy of the account's present home, and protectors that a policy names. Their names.
+    """
+    stayed = []
+    for step in reversed(steps):
+        if step[0] == FILE and _may_open(account, step[-2], step[-1]):
+            stayed.append(step[-1])
+        else:
+            take_back(step)
+    return tuple(stayed)
+
+
+def _may_open(account: Account, kind: str, name: str) -> bool:
+    if kind == store.POLICIES:
+        found = kernel_policy(account)
+        return found is not None and found.identifier == name
+    return bool(fscrypt_protectors.in_use(account, {name.removesuffix(".link")}))
 
 
 def _is_own(account: Account, mount: str, descriptor: str, *, is_roots: bool) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome.backends import approved, kept
 from pam_pyhome.backends import fscrypt_protectors as protectors
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends import kept
+from pam_pyhome.backends.fscrypt_costs import for_new
 from pam_pyhome.backends.fscrypt_find import (
-    PREVIOUS,
     Home,
     find_home,
     policy_copy,
@@ -46,13 +46,13 @@ def put_prepared(account: Account, change: Rewrite) -> bool:
     home = find_home(account)
     if home is None or home.policy.message.emit() != change.expected:
         return False
-    _put(account, home, parse_renewal(change.content))
+    _put(account, home, parse_renewal(change.content), is_approved=False)
     return True
 
 
-def renew(account: Account, home: Home, attempt: Attempt, password: bytes) -> int:
-    """Make and put at once. How many other directories still open with the old password only."""
-    return _put(account, home, _make(account, home, attempt, password))
+def renew(account: Account, home: Home, attempt: Attempt, password: bytes, *, is_approved: bool) -> int:
+    """Make and put at once. How many other directories still open with the old password only. `is_approved`: so is the new one."""
+    return _put(account, home, _make(account, home, attempt, password), is_approved=is_approved)
 
 
 def reserve(account: Account, home: Home) -> None:
@@ -83,14 +83,13 @@ def put_slots(account: Account, home: Home, content: bytes) -> None:
 
 def _make(account: Account, home: Home, attempt: Attempt, password: bytes) -> Renewal:
     used, policy_key = home_key(home, attempt)
-    costs = _costs(account, home, attempt)
-    made = protectors.make(account, meta.LOGIN, "", password, costs)
+    made = protectors.make(account, meta.LOGIN, "", password, for_new(_present_costs(account, home)))
     old = [candidate.descriptor for candidate in home.protectors if candidate.is_login]
     return Renewal(made.descriptor, made.content, meta.with_slots(used, old, [made.slot(policy_key)]))
 
 
-def _costs(account: Account, home: Home, attempt: Attempt) -> meta.Costs:
-    """Those of the login protector so far; of the one that has opened where there is none that can be read."""
+def _present_costs(account: Account, home: Home) -> meta.Costs | None:
+    """Those of the login protector so far, if they can be read."""
     for candidate in home.protectors:
         for content in (candidate.live, read_kept(account, protector_copy(candidate.descriptor))):
             try:
@@ -99,27 +98,26 @@ def _costs(account: Account, home: Home, attempt: Attempt) -> meta.Costs:
                 continue
             if candidate.is_login and found is not None:
                 return found
-    costs = meta.parse_protector(attempt.content, attempt.candidate.descriptor).costs
-    if costs is None:
-        raise StorageError(account.home, "no protector says what deriving a key may cost")
-    return costs
+    return None
 
 
-def _put(account: Account, home: Home, renewal: Renewal) -> int:
+def _put(account: Account, home: Home, renewal: Renewal, *, is_approved: bool) -> int:
     """See `renew`. OSError, UnsafeFileError."""
     meta.parse_protector(renewal.protector, renewal.descriptor)
     for mount in dict.fromkeys((store.ROOT, home.mount)):
         store.discard_all(account, mount)
-    identifier = home.policy.identifier
-    kept.keep(account, policy_copy(identifier) + PREVIOUS, home.policy.message.emit())
+    approved.begin(account)
+    kept.set_aside(account, policy_copy(home.policy.identifier), home.policy.message.emit())
     for candidate in home.protectors:
         if candidate.is_login and candidate.live:
-            kept.keep(account, protector_copy(candidate.descriptor) + PREVIOUS, candidate.live)
+            kept.set_aside(account, protector_copy(candidate.descriptor), candidate.live)
     owner = (account.uid, account.gid, 0o600)
     store.replace(store.ROOT, store.PROTECTORS, renewal.descriptor, renewal.protector, owner)
     put_link(account, home.mount, renewal.descriptor)
-    put_slots(account, home, renewal.policy)
     kept.keep(account, protector_copy(renewal.descriptor), renewal.protector)
+    if is_approved:
+        approved.approve(account, protector_copy(renewal.descriptor), renewal.protector)
+    put_slots(account, home, renewal.policy)
     return _retire_others(account, renewal.descriptor)
 
 
@@ -137,16 +135,21 @@ def _retire_others(account: Account, present: str) -> int:
 
 
 def _retire(account: Account, protector: meta.Protector, content: bytes) -> int:
-    """Remove a login protector; make it a custom one where other directories need it, and count those."""
+    """Remove a login protector; make it a custom one where other directories need it, and count those.
+
+    Where it cannot be told what needs it, something may. In any case it stays among the copies.
+    """
     name = protector.descriptor
-    kept.keep(account, protector_copy(name) + PREVIOUS, content)
+    kept.set_aside(account, protector_copy(name), content)
     left = protectors.of_policies(account).count(name)
-    if left:
+    if left or protectors.has_unreadable_policies(account):
         owner = store.owner_of(store.ROOT, store.PROTECTORS, name, account)
         store.replace(store.ROOT, store.PROTECTORS, name, meta.as_custom(protector, FORMER + account.name), owner)
     else:
         remove_protector(store.ROOT, name)
-    kept.remove(account, protector_copy(name))
+    approved.approve(account, protector_copy(name))
+    beside = (kept.REPAIRED, kept.SECOND, kept.TYPED)
+    kept.remove(account, protector_copy(name), *(protector_copy(name) + suffix for suffix in beside))
     return left
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 
 from pam_pyhome.backends import fscrypt_store as store
-from pam_pyhome.backends.fscrypt_find import PREVIOUS, policy_copy, protector_copy
+from pam_pyhome.backends.fscrypt_find import policy_copy, protector_copy
 from pam_pyhome.backends.fscrypt_unlock import open_protector, policy_key
+from pam_pyhome.backends.kept import PREVIOUS, RETIRED
 from pam_pyhome.errors import FormatError, StorageError, UnsafeFileError, WrongPassphraseError
 from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.formats.fscrypt_key import policy_name
@@ -70,7 +71,7 @@ def ways(policy: meta.Policy, roots: Iterable[str], copies: Iterable[str]) -> tu
 
 def _protectors(descriptor: str, roots: Iterable[str], copies: Iterable[str]) -> list[bytes]:
     paths = [path for root in roots for path in _places(root, store.PROTECTORS, descriptor)]
-    names = (protector_copy(descriptor), protector_copy(descriptor) + PREVIOUS)
+    names = [protector_copy(descriptor) + suffix for suffix in ("", PREVIOUS, RETIRED)]
     found = _read(paths + [f"{place}/{name}" for place in copies for name in names])
     return [each for each in found if _is_good(each, descriptor, meta.parse_protector)]
 

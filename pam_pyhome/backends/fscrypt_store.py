@@ -222,8 +222,8 @@ def unlink(mount: str, kind: str, name: str) -> None:
         os.close(directory)
 
 
-def uuid_of(mount: str) -> str | None:
-    """The UUID of a file system, if udev has made a link for it."""
+def uuid_of(mount: str | int) -> str | None:
+    """The UUID of the file system that a path or a descriptor is on, if udev has made a link for it."""
     device = os.stat(mount).st_dev
     try:
         for name in os.listdir(BY_UUID):

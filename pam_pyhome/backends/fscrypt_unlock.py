@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome.backends import approved, kept
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.base import LEAST_KEY
 from pam_pyhome.backends.fscrypt_derive import wrapping_key
@@ -42,38 +43,63 @@ class Attempt(Record):
         return f"Attempt({self.candidate.descriptor})"
 
 
-def unlock(account: Account, password: bytes, *, exact: bool, rewrap: bytes | None, backend: str) -> OpenedHome:
+def unlock(
+    account: Account, password: bytes, *, exact: bool, proved: bool, rewrap: bytes | None, backend: str
+) -> OpenedHome:
     """See `Backend.unlock`."""
+    home = usable_home(account)
+    attempt = try_all(account, home, password, exact=exact, proved=proved)
+    change = None if proved else _prepare(account, home, attempt, rewrap)
+    _mend_policy(account, home, attempt)
+    is_key = attempt.candidate.is_recovery
+    keys = tuple(_keys(account, home, attempt))
+    return OpenedHome(account.name, backend, keys, change, is_key and change is None, b"" if is_key else attempt.content)
+
+
+def usable_home(account: Account) -> Home:
+    """The home. StorageError, OldPolicyError if it is not one of ours."""
     home = find_home(account)
     if home is None:
         raise StorageError(account.home, "is not encrypted for a passphrase of its owner")
     if home.policy.version != 2:
         raise OldPolicyError(account.home)
-    attempt = try_all(account, home, password, exact=exact)
-    change = _prepare(account, home, attempt, rewrap)
-    _mend_policy(account, home, attempt)
-    by_key = attempt.candidate.is_recovery and change is None
-    return OpenedHome(account.name, backend, tuple(_keys(account, home, attempt)), change, by_key)
+    return home
 
 
-def try_all(account: Account, home: Home, password: bytes, *, exact: bool) -> Attempt:
-    """Open one of the home's protectors: its live file first, then, unless `exact` and that is sound, its good copy.
+def approve(account: Account, password: bytes) -> None:
+    """See `Backend.approve`."""
+    attempt = try_all(account, usable_home(account), password, exact=True)
+    approved.begin(account)
+    approved.approve(account, protector_copy(attempt.candidate.descriptor), attempt.content)
+
+
+def is_proved(account: Account, answer: bytes) -> bool:
+    """Whether the answer opens the home by files that are approved."""
+    try:
+        try_all(account, usable_home(account), answer, exact=True, proved=True)
+    except (PyhomeError, OSError):
+        return False
+    return True
+
+
+def try_all(account: Account, home: Home, password: bytes, *, exact: bool, proved: bool = False) -> Attempt:
+    """Open one of the home's protectors: its live file first, then, unless `exact`, what else counts.
 
     WrongPassphraseError if none opens; what is wrong with the files if they are the reason.
     """
     try:
-        return _try_some(account, home, home.protectors, password, exact=exact)
+        return _try_some(account, home, home.protectors, password, exact=exact, proved=proved)
     except (PyhomeError, OSError):
-        found = try_key(account, home, password) if len(password) >= LEAST_KEY else None
+        found = try_key(account, home, password, proved=proved) if len(password) >= LEAST_KEY else None
         if found is None:
             raise
         return found
 
 
-def try_key(account: Account, home: Home, answer: bytes) -> Attempt | None:
+def try_key(account: Account, home: Home, answer: bytes, *, proved: bool = False) -> Attempt | None:
     """Open one of the protectors that are for recovery, if the answer is a recovery key, however it is typed; None if not.
 
-    A good copy counts only where the file is not sound: a key that was changed opens nothing.
+    A good copy counts where the file is not sound: a key that was replaced has none.
     """
     from pam_pyhome.formats.recovery import typed_fscrypt  # noqa: PLC0415 - an ordinary password does not come here
 
@@ -81,20 +107,27 @@ def try_key(account: Account, home: Home, answer: bytes) -> Attempt | None:
     if passphrase is None:
         return None
     try:
-        return _try_some(account, home, home.recovery, passphrase, exact=True)
-    except (WrongPassphraseError, FormatError, UnsafeFileError, StorageError):
+        return _try_some(account, home, home.recovery, passphrase, exact=False, proved=proved)
+    except (PyhomeError, OSError):
         return None
 
 
-def _try_some(account: Account, home: Home, candidates: tuple[Candidate, ...], password: bytes, *, exact: bool) -> Attempt:
+def _try_some(
+    account: Account, home: Home, candidates: tuple[Candidate, ...], password: bytes, *, exact: bool, proved: bool
+) -> Attempt:
     """The first of these that opens. Errors as of `try_all`."""
     wrong: WrongPassphraseError | None = None
     trouble: Exception | None = None
     for candidate in candidates[:MOST_PASSPHRASES]:
         trouble = trouble or candidate.trouble
-        copy = None if exact and candidate.trouble is None else read_kept(account, protector_copy(candidate.descriptor))
-        usable = candidate.live if candidate.trouble is None else MISSING
-        for content in dict.fromkeys(content for content in (usable, copy) if content):
+        name = protector_copy(candidate.descriptor)
+        contents = [candidate.live if candidate.trouble is None else MISSING]
+        if not exact:
+            contents += _others(account, candidate)
+        for content in filter(None, contents):
+            if proved and not approved.is_approved(account, name, content):
+                trouble = trouble or approved.unproved(account, name)
+                continue
             try:
                 attempt = Attempt(candidate, content, open_protector(account.uid, candidate.descriptor, content, password))
                 home_key(home, attempt)
@@ -105,6 +138,29 @@ def _try_some(account: Account, home: Home, candidates: tuple[Candidate, ...], p
             else:
                 return attempt
     raise wrong or trouble or WrongPassphraseError()
+
+
+def _others(account: Account, candidate: Candidate) -> list[bytes]:
+    """What counts besides a protector's file: its copy if it is damaged or missing, and what is there for another password."""
+    name = protector_copy(candidate.descriptor)
+    copy = read_kept(account, name) or b""
+    is_repaired = kept.read(account, name + kept.REPAIRED) is not None
+    suffixes = (kept.PREVIOUS, kept.SECOND) if is_repaired else (kept.SECOND,)
+    others = [read_kept(account, name + suffix) for suffix in suffixes]
+    found = ([copy] if _is_damaged(candidate, copy) else []) + [each for each in others if each]
+    return [each for each in dict.fromkeys(found) if each != candidate.live]
+
+
+def _is_damaged(candidate: Candidate, copy: bytes) -> bool:
+    """Whether a protector is its copy with some bits changed, and not another wrap: no two have a part of that in common."""
+    if candidate.trouble is not None:
+        return True
+    try:
+        live = meta.parse_protector(candidate.live, candidate.descriptor).wrapped
+        other = meta.parse_protector(copy, candidate.descriptor).wrapped
+    except FormatError:
+        return False
+    return live.iv == other.iv or live.ciphertext == other.ciphertext or live.mac == other.mac
 
 
 def open_protector(uid: int, descriptor: str, content: bytes, password: bytes) -> bytes:
@@ -189,15 +245,20 @@ def _prepare(account: Account, home: Home, attempt: Attempt, rewrap: bytes | Non
         return None
     if rewrap is not None:
         return Rewrite(attempt.candidate.live, protector_for(account, attempt, rewrap))
-    return None if attempt.content == attempt.candidate.live else Rewrite(attempt.candidate.live, attempt.content)
+    is_copy = attempt.content == read_kept(account, protector_copy(attempt.candidate.descriptor))
+    is_needed = attempt.content != attempt.candidate.live and is_copy
+    return Rewrite(attempt.candidate.live, attempt.content) if is_needed else None
 
 
 def protector_for(account: Account, attempt: Attempt, password: bytes, costs: meta.Costs | None = None) -> bytes:
-    """The same protector for another password, under a new salt and a new IV, at the same costs or at others."""
+    """The same protector for another password, under a new salt and a new IV, at `costs` or at those of new passwords."""
+    from pam_pyhome.backends.fscrypt_costs import for_new  # noqa: PLC0415 - an ordinary login wraps nothing
+
     protector = meta.parse_protector(attempt.content, attempt.candidate.descriptor)
     if protector.costs is None or not password:
         raise WrongPassphraseError
+    chosen = costs or for_new(protector.costs)
     salt = os.urandom(meta.SALT_SIZE)
-    wrapping = wrapping_key(account.uid, password, salt, costs or protector.costs)
+    wrapping = wrapping_key(account.uid, password, salt, chosen)
     wrapped = key.wrap(wrapping, attempt.secret, os.urandom(meta.IV_SIZE), aes256_ctr)
-    return meta.rewrapped(protector, salt, wrapped, costs)
+    return meta.rewrapped(protector, salt, wrapped, chosen)

@@ -1,9 +1,24 @@
-"""Copies of key files that were good when the home was last opened: `/var/lib/pyhome/UID.USER`, where only root can damage them."""
+"""Copies of key files: `/var/lib/pyhome/UID.USER`, where only root can damage them, and what else is known of key files there.
+
+A copy is what its file was when it last opened the home, or what pyhome last made of it: `replace` changes both in one act. It
+counts only where the file itself is damaged or missing. Beside the copy of NAME there may be:
+
+====================  ================================================================================================
+``NAME.previous``     what was replaced, until its successor has opened the home; then ``.previous.2`` and so on
+``NAME.repaired``     empty: the one before was replaced for a password that has not opened the home yet, so it still counts
+``NAME.second``       the same key for another password of the user's, where two are valid
+``NAME.typed``        not a key: something worthless, wrapped with a password that was typed once, to know it again
+``NAME.retired``      a protector that is out of the policy; what else it opens may be on a disk that is not here
+``NAME.next``         what is just being made of the file
+``digests``           the key files that were proved by somebody besides whoever typed a password: `approved.py`
+====================  ================================================================================================
+"""
 
 from __future__ import annotations
 
 import os
 
+from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import files
 
 TYPE_CHECKING = False
@@ -12,6 +27,11 @@ if TYPE_CHECKING:
 
 STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
+PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
+DIGESTS = "digests"
+_INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
+_LIMIT = 65536
+_MOST_PREVIOUS = 9
 
 
 def place_of(account: Account) -> str:
@@ -31,8 +51,8 @@ def _open(account: Account, *, create: bool) -> int:
     return files.open_directory(path, owners=(0,))
 
 
-def read(account: Account, name: str, limit: int) -> bytes | None:
-    """The copy of `name` that was good at the last login, or None."""
+def read(account: Account, name: str, limit: int = _LIMIT) -> bytes | None:
+    """The copy `name`, or None."""
     try:
         directory = _open(account, create=False)
     except FileNotFoundError:
@@ -46,18 +66,88 @@ def read(account: Account, name: str, limit: int) -> bytes | None:
 
 
 def keep(account: Account, name: str, content: bytes) -> None:
-    """Keep `content` as the good copy of `name`; nothing is written if it is there already."""
+    """Keep `content` as `name`; nothing is written if it is there already. OSError."""
     directory = _open(account, create=True)
     try:
-        present = files.exists(directory, name)
-        if not present or files.read_file(directory, name, owners=(0,), limit=1 << 20) != content:
-            files.replace_file(directory, name, content)
+        if not files.exists(directory, name) or _read(directory, name) != content:
+            _write(directory, name, content)
     finally:
         os.close(directory)
 
 
+def _read(directory: int, name: str) -> bytes | None:
+    """What a file there says, or None for one that must not be believed."""
+    try:
+        return files.read_file(directory, name, owners=(0,), limit=_LIMIT)
+    except UnsafeFileError:
+        return None
+
+
+def _write(directory: int, name: str, content: bytes) -> None:
+    """Into the room that `reserve` made, if it did."""
+    try:
+        files.commit(directory, name, content)
+    except (OSError, UnsafeFileError):
+        files.replace_file(directory, name, content)
+
+
+def reserve(account: Account, name: str, size: int) -> None:
+    """Put room on disk for what `begin` writes. OSError if there is none."""
+    directory = _open(account, create=True)
+    try:
+        files.stage(directory, name + NEXT, size)
+    finally:
+        os.close(directory)
+
+
+def begin(account: Account, name: str, content: bytes) -> None:
+    """Have `content` ready on disk as the copy that `finish` makes of it, which takes no room and hardly fails. OSError."""
+    keep(account, name + NEXT, content)
+
+
+def finish(account: Account, name: str) -> None:
+    """Let what `begin` wrote be the copy of `name` from now on. OSError."""
+    directory = _open(account, create=False)
+    try:
+        os.rename(name + NEXT, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def set_aside(account: Account, name: str, content: bytes) -> None:
+    """Keep what is to be replaced as the previous one; what was that before stays under a number. OSError."""
+    earlier = read(account, name + PREVIOUS)
+    if earlier not in (None, content):
+        keep(account, _free_name(account, name, earlier or b""), earlier or b"")
+    keep(account, name + PREVIOUS, content)
+
+
+def _free_name(account: Account, name: str, content: bytes) -> str:
+    """Under which number a file is kept: that of none, or of one that reads the same; at last that of the newest."""
+    numbers = (f"{name}{PREVIOUS}.{number}" for number in range(2, _MOST_PREVIOUS + 1))
+    free = (each for each in numbers if read(account, each) in (None, content))
+    return next(free, f"{name}{PREVIOUS}.{_MOST_PREVIOUS}")
+
+
 def names(account: Account) -> list[str]:
-    """What there is a copy of."""
+    """What there is a copy of, or an older one."""
+    return [name for name in _all(account) if name != DIGESTS and not name.endswith(_INTERNAL)]
+
+
+def base_of(name: str) -> str:
+    """What an older copy, or one for another password, is of."""
+    for suffix in (PREVIOUS, RETIRED, SECOND):
+        name = name.partition(suffix)[0]
+    return name
+
+
+def older(account: Account, name: str) -> list[str]:
+    """The names of what has been replaced."""
+    return [each for each in _all(account) if each.startswith(name + PREVIOUS) and not each.endswith(_INTERNAL)]
+
+
+def _all(account: Account) -> list[str]:
     try:
         directory = _open(account, create=False)
     except FileNotFoundError:
@@ -77,16 +167,42 @@ def age(account: Account, name: str) -> float:
         os.close(directory)
 
 
-def remove(account: Account, name: str) -> None:
-    """Forget the copy `name`, if there is one. OSError."""
+def remove(account: Account, *names: str) -> None:
+    """Forget these, as far as they are there. OSError."""
     try:
         directory = _open(account, create=False)
     except FileNotFoundError:
         return
     try:
-        os.unlink(name, dir_fd=directory)
-        os.fsync(directory)
-    except FileNotFoundError:
-        pass
+        gone = [name for name in names if _unlink(directory, name)]
+        if gone:
+            os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _unlink(directory: int, name: str) -> bool:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def drop_previous(account: Account, name: str) -> None:
+    """Forget what was replaced: its successor has opened the home. OSError."""
+    remove(account, *older(account, name), name + REPAIRED, name + NEXT, name + NEXT + files.STAGED_SUFFIX)
+
+
+def retire(account: Account, name: str) -> None:
+    """Keep what was replaced where it opens nothing here any more, though it may open something elsewhere. OSError."""
+    for each in older(account, name):
+        content = read(account, each)
+        if each == name + PREVIOUS and content is not None:
+            keep(account, name + RETIRED, content)
+    drop_previous(account, name)
+
+
+def forget(account: Account, name: str) -> None:
+    """Forget the copy of `name` and all that is kept beside it. OSError."""
+    remove(account, *(each for each in _all(account) if each == name or each.startswith(name + ".")))

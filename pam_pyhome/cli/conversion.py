@@ -164,12 +164,13 @@ def _give_up(run: _Run, *, yes: bool) -> bool:
     if record is None or record.direction == run.direction or is_swapped(record):
         return False
     options.confirm(f"'{record.direction}' was begun and not finished. Take it back?", yes=yes)
-    if not conversion.give_up(run.user, run.direction):
+    stayed = conversion.give_up(run.user, run.direction)
+    if stayed is None:
         return False
     if run.as_json:
-        plans.print_json({"user": run.user, "direction": record.direction, "taken_back": True})
+        plans.print_json({"user": run.user, "direction": record.direction, "taken_back": True, "protectors_kept": list(stayed)})
     else:
-        run.say(conversion_text.taken_back(run.user, run.direction))
+        run.say(conversion_text.taken_back(run.user, run.direction, stayed))
     return True
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin import tree
 from pam_pyhome.admin.conversion_checks import size
-from pam_pyhome.admin.conversion_record import is_swapped, place_of
+from pam_pyhome.admin.conversion_record import is_swapped, place_of, record_path
 from pam_pyhome.cli import create
 from pam_pyhome.errors import (
     ConversionError,
@@ -47,7 +47,10 @@ _ADVICE = {
     facts.NOTHING_BEGUN: "begin without --resume",
     facts.NOTHING_KEPT: "there is nothing to do",
     facts.BOTH_CHANGED: "bring together what is in both, and ask for help if that is not clear",
+    facts.NOT_THERE: "mount its disk as it was, then give this again",
+    facts.UNSAFE: "give that directory to root, for root alone to write, then give this again",
     facts.MOVED: "look for it with 'ls -a' beside the home before anything else",
+    facts.IN_THE_WAY: "look at what is in it, and move it away",
     facts.NOT_OWN: "give it to the user with 'chown'",
     facts.OTHER_BACKEND: "give that one, or none",
     facts.WRONG_PASSWORD: "give the one that the user logs in with",
@@ -95,7 +98,11 @@ def done(found: Outlook) -> str:
 def reminder(record: Record, *, opened: bool) -> str:
     """What `status` says of a conversion."""
     user = record.account.name
-    if not is_swapped(record):
+    try:
+        swapped = is_swapped(record)
+    except ConversionError as error:
+        return f"What 'pyhome {record.direction}' did to the home of {user} cannot be seen: {_unfit(error, user)}."
+    if not swapped:
         on, back = f"'pyhome {record.direction} --resume {user}'", f"'pyhome {_OTHER[record.direction]} {user}'"
         return f"To {record.direction} the home of {user} was begun and not finished: {on} goes on, {back} takes it back."
     what = "plain" if record.direction == facts.ENCRYPT else "encrypted"
@@ -103,9 +110,10 @@ def reminder(record: Record, *, opened: bool) -> str:
     return f"The {what} copy from before is still kept in {place_of(record.account)}: {first}'pyhome confirm {user}' removes it."
 
 
-def taken_back(user: str, direction: str) -> str:
+def taken_back(user: str, direction: str, stayed: tuple[str, ...]) -> str:
     """What was begun in the other direction is no more."""
-    return f"{user}: what 'pyhome {_OTHER[direction]}' had begun is taken back; the home is as it was"
+    left = f"; {', '.join(stayed)} in .fscrypt may open something else and stays" if stayed else ""
+    return f"{user}: what 'pyhome {_OTHER[direction]}' had begun is taken back; the home is as it was{left}"
 
 
 def confirmed(record: Record) -> str:
@@ -119,7 +127,11 @@ def interrupted(record: Record | None, user: str) -> str:
     """How far it came."""
     if record is None:
         return f"{user}: interrupted; the home is as it was, start again if that was not meant"
-    if is_swapped(record):
+    try:
+        swapped = is_swapped(record)
+    except ConversionError as error:
+        return f"{user}: interrupted; {_unfit(error, user)}"
+    if swapped:
         return f"{user}: interrupted when all was done but tidying up; see 'pyhome status {user}'"
     return f"{user}: interrupted; the home is as it was, 'pyhome {record.direction} --resume {user}' goes on"
 
@@ -185,4 +197,9 @@ def _unfit(error: ConversionError, user: str) -> str:
         return f"'{error.detail}' {error.reason}; go on with {on}, or take it back with {back}"
     if error.reason == facts.UNCONFIRMED:
         return f"after '{error.detail}', {error.reason}; remove it with 'pyhome confirm {user}'"
+    if error.reason in (facts.OTHER_HOME, facts.UNKNOWN_HOME):
+        return (
+            f"{error.reason} ({error.detail}); put that one back, or if the home is to stay as it is now, "
+            f"end this with 'rm {record_path(user)}'; the copy beside it is yours to look at and remove then"
+        )
     return f"{error.reason}{f' ({error.detail})' if error.detail else ''}; {_ADVICE[error.reason]}"

@@ -39,6 +39,8 @@ _ADVICE = {
     facts.SYSTEM_USER: "name another user",
     facts.GROUP_EXISTS: "choose another name, or remove the group with 'groupdel'",
     facts.BAD_PLACE: "make the directory that homes are in, for root alone to write, or change the path with 'usermod --home'",
+    facts.NOT_THERE: "mount its disk as it was, then give this again",
+    facts.NOT_SEEN: "mount its disk; if it is gone for good, move these copies away",
     facts.HAS_FILES: "only an empty home can be encrypted: move the files away, and back when the home is open",
     facts.NOT_A_DIRECTORY: "move it away",
     facts.ENCRYPTED: "there is nothing to do",

@@ -17,6 +17,7 @@ from pam_pyhome.cli.failure import INTERRUPTED, CommandError, reported
 from pam_pyhome.errors import NoAnswerError, NoHomeError, NoUserError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
+from pam_pyhome.formats.facts import OLDER
 from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def status(user: str | None, *, as_json: bool) -> None:
         _print(map(homes_text.headline, found))
         if os.geteuid() != 0:
             _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
+        _print(homes_text.older_password(facts) for facts in found if any(slot.kind == OLDER for slot in facts.slots))
         _print(map(_reminder, conversions))
         _print(f"The home of {name} is being removed: 'pyhome remove {name}' finishes that." for name in removals)
 

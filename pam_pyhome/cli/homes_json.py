@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pam_pyhome.admin.conversion_record import is_swapped, place_of
 from pam_pyhome.cli.options import JSON_VERSION
+from pam_pyhome.errors import ConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,9 +29,13 @@ def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = N
 
 
 def _conversion(record: Record) -> dict[str, Any]:
-    finished = is_swapped(record)
-    kept = place_of(record.account)
-    return {"user": record.account.name, "direction": record.direction, "finished": finished, **path("place", os.fsencode(kept))}
+    finished, trouble = None, None
+    try:
+        finished = is_swapped(record)
+    except ConversionError as error:
+        trouble = f"{error.reason}: {error.detail}"
+    fields = {"user": record.account.name, "direction": record.direction, "finished": finished, "trouble": trouble}
+    return fields | path("place", os.fsencode(place_of(record.account)))
 
 
 def outcome(facts: HomeFacts, *, changed: bool) -> str:

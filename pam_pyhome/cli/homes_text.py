@@ -45,6 +45,14 @@ def other_copy(facts: HomeFacts) -> str:
     return f"Another copy of the home of {facts.user} is still kept; root removes it with 'pyhome confirm {facts.user}'."
 
 
+def older_password(facts: HomeFacts) -> str:
+    """What a thief of the disk may know better than its owner does."""
+    return (
+        f"An older password of the home of {facts.user} still opens a copy of its key file; the copy goes when the present one "
+        "opens the home."
+    )
+
+
 def _since(facts: HomeFacts) -> str:
     return f" since {moment(facts.since)}" if facts.since else ""
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _ADVICE = {
     facts.SYSTEM_USER: "name another user",
     facts.BAD_PLACE: "correct the path with 'usermod --home', or who may write there",
+    facts.NOT_THERE: "mount its disk as it was, then give this again",
+    facts.NOT_SEEN: "mount its disk; if that is gone for good, remove the account with 'userdel', and give this again for the rest",
     facts.NOT_OWN: "see whose it is before anything else",
     facts.SHARED: "give each of them a home and a uid of their own first",
     facts.MOUNTED: "unmount it",

@@ -35,7 +35,8 @@ LONGEST = 400  # bytes of a text
 LONGEST_PATH = 4096
 
 OPEN, LOCKED, PARTLY, UNKNOWN = "open", "locked", "partly locked", "unknown"
-RECOVERY = "recovery key"  # the kind of a slot
+# Kinds of a slot.
+RECOVERY, OLDER, SECOND_PASSWORD = "recovery key", "older password", "second login password"
 STATES = (OPEN, LOCKED, PARTLY, UNKNOWN)
 
 _HEAD = struct.Struct("<BIQB")

@@ -161,7 +161,7 @@ class _Parser:
             name = self._string()
             self._expect(":")
             if name in found:
-                raise self._fail(f"{name} stands twice")
+                raise self._fail("a name stands twice")
             found[name] = self._value(depth + 1)
             if self._take("}"):
                 return found

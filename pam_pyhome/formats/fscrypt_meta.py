@@ -92,6 +92,11 @@ def parse_protector(data: bytes, descriptor: str) -> Protector:
     return Protector(descriptor, source, message.text(3), costs, salt, uid, wrapped, message)
 
 
+def descriptor_of(data: bytes) -> str:
+    """The descriptor that a protector has in it. FormatError."""
+    return _parse(data, PROTECTOR).text(1)
+
+
 def _parse(data: bytes, what: str) -> Message:
     if len(data) > MAX_SIZE:
         raise FormatError(what, f"{len(data)} bytes, more than {MAX_SIZE}")

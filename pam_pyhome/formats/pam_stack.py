@@ -31,6 +31,7 @@ _KEYWORDS = {
 INCLUDE, SUBSTACK, TEXTUAL = "include", "substack", "@include"
 _DEPTH_MAX = 16
 _CHAIN_MAX = 4096
+_READ_MAX = 16384  # rules looked at for a chain: where each file includes the next one twice, the last is reached 2^16 times
 _BLANK = " \t\r\n\v\f"
 
 
@@ -196,26 +197,23 @@ def chain(files: Mapping[str, Sequence[Rule]], service: str, kind: str) -> tuple
 
 
 def _collect(files: Mapping[str, Sequence[Rule]], name: str, kind: str) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    _append(files, name, kind, 0, 0, steps)
-    return tuple(steps)
+    looked_at = zip(range(_READ_MAX), _follow(files, name, kind, 0, 0))
+    return tuple(step for _, step in looked_at if step is not None)[:_CHAIN_MAX]
 
 
-def _append(files: Mapping[str, Sequence[Rule]], name: str, kind: str, level: int, depth: int, steps: list[Step]) -> None:
+def _follow(files: Mapping[str, Sequence[Rule]], name: str, kind: str, level: int, depth: int) -> Iterator[Step | None]:
+    """The steps, and None for every rule that is none."""
     for rule in files[name]:
-        if (rule.kind and rule.kind != kind and rule.kind in KINDS) or len(steps) >= _CHAIN_MAX:
-            continue
-        if not rule.includes or rule.defect:
-            steps.append(Step(rule, level))
-            continue
-        if rule.target not in files or depth >= _DEPTH_MAX:
-            reason = "includes itself" if rule.target in files else "includes a file that is not there"
-            steps.append(Step(_broken(rule, reason), level))
-            continue
-        inner = rule.includes == SUBSTACK
-        if inner:
-            steps.append(Step(rule, level))
-        _append(files, rule.target, kind, level + inner, depth + 1, steps)
+        if rule.kind and rule.kind != kind and rule.kind in KINDS:
+            yield None
+        elif not rule.includes or rule.defect:
+            yield Step(rule, level)
+        elif rule.target not in files or depth >= _DEPTH_MAX:
+            yield Step(_broken(rule, "includes itself" if rule.target in files else "includes a file that is not there"), level)
+        else:
+            inner = rule.includes == SUBSTACK
+            yield Step(rule, level) if inner else None
+            yield from _follow(files, rule.target, kind, level + inner, depth + 1)
 
 
 def _broken(rule: Rule, defect: str) -> Rule:

@@ -11,6 +11,7 @@ _LISTS = {"skip_services", "sshd_sync_off"}
 _CHOICES = {
     "keyring": ("session", "user", "none"),
     "jobs": ("run", "refuse"),
+    "repair": ("yes", "ask", "no"),
     "locked_command": ("fail", "plain"),
     "sshd_sync": ("yes", "no"),
     "sshd_users": ("all", "encrypted"),
@@ -35,6 +36,7 @@ class Settings(Record):
     skip_services: tuple[str, ...] = SKIP_SERVICES
     keyring: str = "session"
     jobs: str = "run"
+    repair: str = "yes"
     locked_command: str = "fail"
     locked_wait: int = 0
     sshd_sync: str = "yes"

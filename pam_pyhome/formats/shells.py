@@ -10,6 +10,8 @@ from pam_pyhome.errors import FormatError
 
 PATH = "/etc/pyhome-shells"
 STUB = b"/usr/lib/pyhome/pyhome-shell"
+#: The one argument with which the program says which shell it would become, and does not.
+WHICH = b"--which-shell"
 MAX_SIZE = 16 * 1024 * 1024
 HEAD = b"# The real shells of the users of pyhome-shell(8); 'pyhome shell' writes this.\n"
 

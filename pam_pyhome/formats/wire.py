@@ -34,9 +34,9 @@ kind  name             body                                           answer
 ====  ===============  =============================================  ===================
 
 GET_ITEM and SET_ITEM know the string items only (PAM_SERVICE 1, PAM_USER 2, PAM_TTY 3, PAM_RHOST 4, PAM_AUTHTOK 6,
-PAM_OLDAUTHTOK 7, PAM_RUSER 8, PAM_USER_PROMPT 9, PAM_XDISPLAY 11, PAM_AUTHTOK_TYPE 13); anything else is answered
-PAM_BAD_ITEM. An unknown verb, a frame that is too long or a body that does not add up ends the exchange: the shim
-answers the phase as if the worker had died.
+PAM_OLDAUTHTOK 7, PAM_RUSER 8, PAM_USER_PROMPT 9, PAM_XDISPLAY 11, PAM_AUTHTOK_TYPE 13), and SET_ITEM not the first two;
+anything else is answered PAM_BAD_ITEM. An unknown verb, a frame that is too long or a body that does not add up ends the
+exchange: the shim answers the phase as if the worker had died.
 
 Behind the REPLY to *authenticate* the shim may, on the same socket, send the START of the session that follows. It closes the
 socket if there is to be none; and it asks a new worker if this one has gone.

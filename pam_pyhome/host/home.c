@@ -9,11 +9,19 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define RECORD_MAX 16384
+
+/* A host that has forbidden cores and ptrace is not to allow them again by lending itself an identity, which resets that. */
+static void stay_private(const struct identity *before)
+{
+	if (before->dumpable == 0)
+		prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
+}
 
 /*
  * File-system identity of this thread only: setfsuid and setfsgid are the identity calls that the C library does not spread
@@ -21,8 +29,10 @@
  */
 bool identity_enter(uid_t uid, gid_t gid, struct identity *before)
 {
+	before->dumpable = prctl(PR_GET_DUMPABLE, 0L, 0L, 0L, 0L);
 	before->gid = (gid_t)setfsgid(gid);
 	before->uid = (uid_t)setfsuid(uid);
+	stay_private(before);
 	if ((uid_t)setfsuid((uid_t)-1) == uid && (gid_t)setfsgid((gid_t)-1) == gid)
 		return true;
 	identity_leave(before);
@@ -34,6 +44,7 @@ void identity_leave(const struct identity *before)
 	int saved = errno;
 	setfsuid(before->uid);
 	setfsgid(before->gid);
+	stay_private(before);
 	errno = saved;
 }
 

@@ -72,6 +72,7 @@ uid_t uid_min(void);
 struct identity {
 	uid_t uid;
 	gid_t gid;
+	int dumpable;
 };
 bool identity_enter(uid_t uid, gid_t gid, struct identity *before);
 void identity_leave(const struct identity *before);

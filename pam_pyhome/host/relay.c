@@ -61,7 +61,9 @@ static int do_set_item(struct call *call, struct frame *in)
 	const char *value = get_string(in);
 	if (!got_all(in))
 		return BREACH;
-	return is_string_item(item) ? pam_set_item(call->pamh, (int)item, value) : PAM_BAD_ITEM;
+	/* `user` and `service` of the call are libpam's own strings, and a new value would free them. */
+	bool settable = is_string_item(item) && item != PAM_USER && item != PAM_SERVICE;
+	return settable ? pam_set_item(call->pamh, (int)item, value) : PAM_BAD_ITEM;
 }
 
 static int do_put_env(struct call *call, struct frame *in)

@@ -3,9 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioprio.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,6 +18,7 @@
 #include <unistd.h>
 
 #define SIGNALS 64
+#define TIMER_SLACK_NS 50000L /* the kernel's own default */
 
 #ifdef SYS_setresuid32
 #define CALL_SETRESUID SYS_setresuid32
@@ -53,7 +58,7 @@ static void reset_limits(void)
 	reset_limit(RLIMIT_MSGQUEUE, 819200, 819200);
 	reset_limit(RLIMIT_NICE, 0, 0);
 	reset_limit(RLIMIT_RTPRIO, 0, 0);
-	reset_limit(RLIMIT_CORE, 0, 0);
+	reset_limit(RLIMIT_CORE, 1, 1); /* the one limit that also stops cores from going to a program, as systemd-coredump */
 }
 
 /* By the raw calls: the C library refuses the two signals that it keeps for itself, but a caller can have ignored them. */
@@ -68,9 +73,36 @@ static void reset_signals(void)
 static void reset_scheduling(void)
 {
 	struct sched_param plain = {0};
+	unsigned char everywhere[1024]; /* room for 8192 processors; a bare cpu_set_t has room for 1024 */
+	memset(everywhere, 0xff, sizeof everywhere);
 	sched_setscheduler(0, SCHED_OTHER, &plain);
 	setpriority(PRIO_PROCESS, 0, 0);
+	syscall(SYS_sched_setaffinity, 0L, sizeof everywhere, everywhere);
+	syscall(SYS_ioprio_set, (long)IOPRIO_WHO_PROCESS, 0L, 0L); /* as the scheduling policy has it */
+	syscall(SYS_set_mempolicy, 0L, NULL, 0L);
+	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0L, 0L, 0L);
+}
+
+static void write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	ssize_t written = write(fd, text, strlen(text));
+	(void)written; /* what cannot be reset stays as it was */
+	close(fd);
+}
+
+/* What stays through fork and exec besides, whoever set it. */
+static void reset_rest(void)
+{
 	personality(PER_LINUX);
+	prctl(PR_SET_THP_DISABLE, 0L, 0L, 0L, 0L);
+	prctl(PR_MCE_KILL, (long)PR_MCE_KILL_CLEAR, 0L, 0L, 0L);
+	prctl(PR_CAP_AMBIENT, (long)PR_CAP_AMBIENT_CLEAR_ALL, 0L, 0L, 0L);
+	prctl(PR_SET_SECUREBITS, (long)SECUREBITS_DEFAULT, 0L, 0L, 0L);
+	write_to("/proc/self/oom_score_adj", "0");
+	write_to("/proc/self/coredump_filter", "0");
 }
 
 /* 0-2 on /dev/null, the socket on 3, nothing else. `sock` is 10 or above: dup2(3, 3) would leave close-on-exec set. */
@@ -100,6 +132,7 @@ static void worker_exec(int sock)
 	setsid();
 	reset_limits();
 	reset_scheduling();
+	reset_rest();
 	umask(077);
 	if (!become_root() || chdir("/") < 0 || !reset_descriptors(sock))
 		return;

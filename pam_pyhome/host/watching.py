@@ -6,6 +6,7 @@ import syslog
 import time
 
 from pam_pyhome.errors import HomeBusyError, UnsafeFileError
+from pam_pyhome.host.ssh_keys import KeysCarried
 from pam_pyhome.policy import locking
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -26,7 +27,9 @@ def watch(uid: int) -> None:
     carry_keys = True
     while True:
         with UserState(uid) as state:
-            carry_keys |= state.wait_until_free()
+            record = state.read_record()
+            with KeysCarried(locking.find_account(record.user) if record is not None else None):
+                carry_keys |= state.wait_until_free()
         try:
             outcome = locking.lock_if_unused(uid, locking.find_account, seconds=GATE_SECONDS, carry_keys=carry_keys)
         except (HomeBusyError, UnsafeFileError, OSError) as error:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from pam_pyhome.kernel import attributes
+from pam_pyhome.kernel import attributes, trees
 from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
@@ -19,9 +19,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def delete(path: str) -> None:
-    """The same as `remove_tree`, for a path whose parent nobody but root can change; nothing if that is not there either."""
+    """The same as `remove_tree`, for a path whose parent nobody but root can change; nothing if that is not there either.
+
+    Nothing that is mounted in the tree is entered: what it is mounted on cannot be deleted, which is an OSError.
+    """
     try:
-        parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        parent = trees.open_below(os.path.dirname(path))
     except FileNotFoundError:
         return
     try:

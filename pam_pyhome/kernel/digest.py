@@ -57,3 +57,21 @@ def stretch_both(first: bytes, second: bytes) -> tuple[bytes, bytes]:
         if not result:
             raise StorageError("OpenSSL", "the second derivation failed")
         return mine, result[0]
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of `data` in hexadecimal digits."""
+    compute = libcrypto.function(
+        "EVP_Digest",
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_char_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    )
+    out = ctypes.create_string_buffer(32)
+    if compute(data, len(data), out, None, libcrypto.fetch("MD", b"SHA256"), None) != 1:
+        raise StorageError("OpenSSL", "EVP_Digest gave no SHA-256")
+    return out.raw.hex()

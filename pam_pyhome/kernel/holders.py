@@ -1,4 +1,7 @@
-"""Who uses a file system: the processes with a directory, file, program or mapping on it.
+"""Who uses a file system: the processes with a directory, file, program or mapping on it, as far as they can be seen.
+
+Not seen are descriptors on their way through a socket, those of an io_uring, and what is open in other mount name spaces by another
+path; nor are processes under a subordinate uid known to be the user's. So nothing may rely on nobody being found.
 
 The processes may be anybody's, and some are made to keep whoever looks at them waiting: reading ``/proc/PID/maps`` waits for the
 lock of a memory map. So all that is done here has a deadline (`kernel.bounded`), files are named by links, which no server is asked

@@ -8,6 +8,7 @@ import select
 import signal
 
 from pam_pyhome.errors import StorageError
+from pam_pyhome.kernel import trees
 from pam_pyhome.kernel.libc import check, proto
 from pam_pyhome.kernel.process import CLONE_NEWNS
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _CLONE_NEWPID = 0x20000000
 _MS_NOSUID, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4096, 16384, 1 << 18
 _PR_SET_PDEATHSIG = 1
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_NEW_ROOT = "/proc"  # a directory that is always there, and that nothing needs which `confine` is for
 
 
 def run(what: str, work: Callable[[], bytes], *, seconds: float) -> bytes:
@@ -131,6 +135,31 @@ def copy_over(directory: str) -> None:
         else:
             write(f"{directory}/{name}", content, status.st_mode & 0o7777)
             os.chown(f"{directory}/{name}", status.st_uid, status.st_gid)
+
+
+def confine(shown: Mapping[str, bool]) -> None:
+    """See nothing from now on but these directories, at their paths, without what is mounted in them, and the system's programs.
+
+    Only those with True can be written. A link that leads out of them leads nowhere: whoever can put links into a tree while root
+    goes through it leads root nowhere. Devices in them cannot be opened. OSError, with ENOSYS from a kernel older than 5.12.
+    """
+    links = {name: os.readlink(f"/{name}") for name in _PROGRAMS if os.path.islink(f"/{name}")}
+    system = [f"/{name}" for name in _PROGRAMS if name not in links and os.path.isdir(f"/{name}")]
+    harmless = trees.NO_SUID | trees.NO_DEVICES | trees.NO_EXEC
+    wanted = dict.fromkeys(system, trees.READ_ONLY)
+    wanted.update({path: harmless | (0 if writable else trees.READ_ONLY) for path, writable in shown.items()})
+    opened = {path: os.open(path, _PLACE) for path in wanted}
+    _mount("private", _NEW_ROOT, "tmpfs", _MS_NOSUID, "mode=0755")
+    for name, target in links.items():
+        os.symlink(target, f"{_NEW_ROOT}/{name}")
+    for path, source in opened.items():
+        os.makedirs(_NEW_ROOT + path, exist_ok=True)
+        place = os.open(_NEW_ROOT + path, _PLACE)
+        trees.show(source, place, wanted[path])
+        os.close(place)
+        os.close(source)
+    os.chroot(_NEW_ROOT)
+    os.chdir("/")
 
 
 def put_over(contents: Mapping[str, bytes], scratch: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 from pam_pyhome.kernel.libc import check, proto
 
@@ -14,14 +15,36 @@ if TYPE_CHECKING:
 PR_SET_DUMPABLE = 4
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 CLONE_NEWNS = 0x00020000
+RLIMIT_CORE = 4
 
 
 def protect_memory() -> None:
-    """No core dump, no ptrace by others, and nothing of this process on swap."""
+    """No core dump, no ptrace by others, and nothing of this process on swap; what it starts leaves no core either."""
+    _forbid_cores()
+    _stay_private()
+    check(proto(None, "mlockall", ctypes.c_int, ctypes.c_int)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT), "mlockall")
+
+
+def _forbid_cores() -> None:
+    """For children too, whom exec makes dumpable again: no memory in a core, and at most one byte of it.
+
+    One is the limit that keeps the kernel from feeding a program, such as systemd-coredump, which does not count bytes. What may
+    not be set is not needed: then only `_stay_private` has anything to say about this process.
+    """
+    try:
+        with open("/proc/self/coredump_filter", "wb") as file:
+            file.write(b"0")
+    except OSError:
+        pass
+    one = (1).to_bytes(ctypes.sizeof(ctypes.c_ulong), sys.byteorder)
+    proto(None, "setrlimit", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)(RLIMIT_CORE, one + one)
+
+
+def _stay_private() -> None:
+    """No core and no ptrace. Every change of the effective identity takes that back, as far as fs.suid_dumpable says."""
     unsigned = ctypes.c_ulong
     prctl = proto(None, "prctl", ctypes.c_int, ctypes.c_int, unsigned, unsigned, unsigned, unsigned)
     check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
-    check(proto(None, "mlockall", ctypes.c_int, ctypes.c_int)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT), "mlockall")
 
 
 def unprotect_memory() -> None:
@@ -47,6 +70,7 @@ class rights_of:  # noqa: N801 - reads as a phrase in `with rights_of(uid, gid):
         os.setgroups([self._gid])
         os.setegid(self._gid)
         os.seteuid(self._uid)
+        _stay_private()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -55,6 +79,7 @@ class rights_of:  # noqa: N801 - reads as a phrase in `with rights_of(uid, gid):
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(self._groups)
+        _stay_private()
 
 
 class real_user:  # noqa: N801 - reads as a phrase in `with real_user(uid):`
@@ -70,12 +95,14 @@ class real_user:  # noqa: N801 - reads as a phrase in `with real_user(uid):`
     def __enter__(self) -> None:
         """Change the real uid only."""
         os.setresuid(self._uid, 0, 0)
+        _stay_private()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Be root again."""
         os.setresuid(0, 0, 0)
+        _stay_private()
 
 
 def signal_as(uid: int, pid: int, number: int) -> bool:
@@ -83,12 +110,14 @@ def signal_as(uid: int, pid: int, number: int) -> bool:
     if pid <= 1 or uid == 0:
         return False
     os.setresuid(uid, uid, 0)
+    _stay_private()
     try:
         os.kill(pid, number)
     except (PermissionError, ProcessLookupError):
         return False
     finally:
         os.setresuid(0, 0, 0)
+        _stay_private()
     return True
 
 

@@ -36,10 +36,10 @@ def slow_down(pamh: Handle, talk: Talk) -> None:
     talk.say(messages.wrong_answer(pamh.account.name))
 
 
-def verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes, *, exact: bool = False) -> bytes:
-    """The answer, if it opens the home; `exact` as in `Backend.unlock`. WrongPassphraseError, after a while."""
+def verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes) -> bytes:
+    """The answer, if it opens the home by its current key file. WrongPassphraseError, after a while."""
     try:
-        backend.unlock(pamh.account, answer, exact=exact)
+        backend.unlock(pamh.account, answer, exact=True)
     except WrongPassphraseError:
         slow_down(pamh, talk)
         raise

@@ -68,7 +68,7 @@ def take(pamh: Handle) -> OpenedHome | None:
 
 def settle(pamh: Handle, opened: OpenedHome) -> None:
     """The key file that `opened` asked for is written: leave the rest of it for the session phase."""
-    pamh.set_data(DATA, emit_opened(OpenedHome(opened.user, opened.backend, opened.keys, None)))
+    pamh.set_data(DATA, emit_opened(opened.without_rewrite()))
 
 
 def _description(pamh: Handle, pid: int) -> str:

@@ -16,19 +16,22 @@ if TYPE_CHECKING:
 _WRONG_DELAY_MICROSECONDS = 2_000_000
 
 
-def open_along(pamh: Handle) -> int:
-    """Open the home with a password that another module verified. Never anything but PAM_IGNORE: this verifies nobody."""
+def open_along(pamh: Handle, repair: str) -> int:
+    """Open the home with a password that another module verified. Never anything but PAM_IGNORE: this verifies nobody.
+
+    `repair`: the setting of that name.
+    """
     backend = registry.find(pamh.account)
     if backend is not None and backend.mounted(pamh.account) is None:
         wishes = backend.wishes(pamh.account)
         if wishes.open_at_login:
-            opened = _open_with_own(pamh, backend) if wishes.own_passphrase else _open_with_login(pamh, backend)
+            opened = _open_with_own(pamh, backend) if wishes.own_passphrase else _open_with_login(pamh, backend, repair)
             if opened is not None:
-                handover.hand_over(pamh, opened)
+                handover.hand_over(pamh, opened.with_vouched())
     return pamh.PAM_IGNORE
 
 
-def _open_with_login(pamh: Handle, backend: Backend) -> OpenedHome | None:
+def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome | None:
     """Open with the login password; if the home still has an older one, ask for that and prepare the repair."""
     password = pamh.authtok
     if not password:
@@ -37,14 +40,16 @@ def _open_with_login(pamh: Handle, backend: Backend) -> OpenedHome | None:
         return backend.unlock(pamh.account, password, exact=False)
     except WrongPassphraseError:
         pamh.log_warning("the login password does not open the home: it was changed without it")
-        return _open_with_old(pamh, backend, password)
+        return _open_with_old(pamh, backend, password, repair)
     except (PyhomeError, OSError) as error:
         report(pamh, error)
         return None
 
 
-def _open_with_old(pamh: Handle, backend: Backend, password: bytes) -> OpenedHome | None:
-    """Ask once for the password that the home still has; the session phase will write the key file for `password`."""
+def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str) -> OpenedHome | None:
+    """Ask once for the password that the home still has."""
+    from pam_pyhome.policy import repairing  # noqa: PLC0415 - few logins come here
+
     user = pamh.account.name
     old = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.ask_old(user))
     # sshd's password method answers every prompt with the password that was typed before: that is no conversation.
@@ -52,7 +57,7 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes) -> OpenedHom
         tell(pamh, messages.cannot_ask(user))
         return None
     try:
-        return backend.unlock(pamh.account, old, exact=False, rewrap=password)
+        return repairing.unlock(pamh, backend, old, password, repair)
     except WrongPassphraseError:
         pamh.log_warning("the old password that was given does not open the home either")
         tell(pamh, messages.old_wrong(user))
@@ -84,13 +89,13 @@ def verify(pamh: Handle) -> int:
     password = _password_to_verify(pamh, own=backend.wishes(pamh.account).own_passphrase)
     if password is None:
         return pamh.PAM_AUTHINFO_UNAVAIL
-    return _open_verified(pamh, backend, password, broken=pamh.PAM_AUTHINFO_UNAVAIL)
+    return _open_verified(pamh, backend, password, broken=pamh.PAM_AUTHINFO_UNAVAIL, proved=True)
 
 
-def _open_verified(pamh: Handle, backend: Backend, password: bytes, *, broken: int) -> int:
-    """Open with a password that nobody else verifies: no older copy of the key file counts."""
+def _open_verified(pamh: Handle, backend: Backend, password: bytes, *, broken: int, proved: bool = False) -> int:
+    """Open with a password that nobody else verifies: no copy of the key file counts, and with `proved` only an approved one."""
     try:
-        opened = backend.unlock(pamh.account, password, exact=True)
+        opened = backend.unlock(pamh.account, password, exact=True, proved=proved)
     except WrongPassphraseError:
         pamh.log_notice("the password does not open the home")
         pamh.fail_delay(_WRONG_DELAY_MICROSECONDS)

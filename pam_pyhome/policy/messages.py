@@ -14,6 +14,7 @@ KEY_PROMPT = "Recovery key: "
 PASSWORD_OR_KEY_PROMPT = "Password of the home, or its recovery key: "
 OWN_NEW_PROMPT = "New passphrase of the home: "
 LOGIN_PROMPT = "Login password: "
+REPAIR_PROMPT = "[y/N] "
 
 
 def locked(user: str) -> str:
@@ -42,6 +43,11 @@ def ask_old(user: str) -> str:
         f"The login password of {user} was changed, but the encrypted home still has the old one; "
         "please type that once, or the recovery key."
     )
+
+
+def ask_repair(user: str) -> str:
+    """Before the question whether the home is to have the login password, after the old one has been typed."""
+    return f"Let the encrypted home of {user} open with the login password from now on?"
 
 
 def old_wrong(user: str) -> str:

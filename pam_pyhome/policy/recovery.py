@@ -38,12 +38,14 @@ def _defect(answer: bytes) -> str:
     return "not in letters and digits"
 
 
-def replace_key(pamh: Handle, backend: Backend, talk: Talk) -> bool:
-    """Make a new recovery key for whoever can open the home; it is shown before the old one ends."""
+def replace_key(pamh: Handle, backend: Backend, talk: Talk, *, vouched: bool) -> bool:
+    """Make a new recovery key for whoever can open the home; it is shown before the old one ends. `vouched` as of `perform`."""
     account = pamh.account
-    answer = verified(pamh, backend, talk, given(talk.ask(messages.PASSWORD_OR_KEY_PROMPT)), exact=True)
+    answer = verified(pamh, backend, talk, given(talk.ask(messages.PASSWORD_OR_KEY_PROMPT)))
     key = emit_recovery(os.urandom(SIZE))
     talk.show_key(key)
+    if vouched:
+        backend.approve(account, answer)
     backend.new_recovery(account, answer, key)
     pamh.log_notice("the home has a new recovery key")
     return True

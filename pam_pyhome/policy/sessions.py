@@ -6,7 +6,7 @@ import os
 import pwd
 
 from pam_pyhome.backends import registry
-from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError, StorageError
+from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError, StorageError, UnsafeFileError
 from pam_pyhome.formats.shells import STUB
 from pam_pyhome.formats.state import NO_DEVICE
 from pam_pyhome.kernel import keyring
@@ -71,7 +71,10 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
     refuse_another(pamh.account, state)
     record = locking.what_is_open(state, backend, pamh.account)
     if record is not None:
-        _adopt(pamh, state, record)
+        try:
+            _adopt(pamh, state, record)
+        except OSError as error:
+            pamh.log_error(f"the home is open, and that cannot be recorded: {error}")
         return True
     if opened is None:
         _say_locked(pamh, backend)
@@ -251,6 +254,9 @@ def close_home(pamh: Handle) -> int:
         outcome = locking.lock_if_unused(account.uid, lambda name: account if name == account.name else locking.find_account(name))
     except HomeBusyError as error:
         pamh.log_notice(f"the home {error.state}: {'; '.join(error.holders)}")
+        _watch(pamh)
+    except (UnsafeFileError, OSError) as error:
+        pamh.log_error(f"the home stays open: {error}")
         _watch(pamh)
     else:
         if outcome == locking.LOCKED:

@@ -47,10 +47,12 @@ class Talk(Protocol):
         """Let time pass; PyhomeError if nobody waits any more."""
 
 
-def perform(account: Account, request: Request, caller: int, talk: Talk) -> tuple[bool, HomeFacts]:
+def perform(
+    account: Account, request: Request, caller: int, talk: Talk, *, vouched: bool = False
+) -> tuple[bool, HomeFacts]:
     """Do what process `caller` asks for; whether anything changed, and how the home is now.
 
-    PyhomeError or OSError if it could not be done.
+    `vouched`: it is root who asks, which approves the key files that are proved. PyhomeError or OSError if it could not be done.
     """
     if request.verb == broker.SHOW:
         return False, describe(account)
@@ -59,25 +61,25 @@ def perform(account: Account, request: Request, caller: int, talk: Talk) -> tupl
         raise NoHomeError(account.name)
     pamh = Handle(account, SERVICE, caller, _no_pam)
     if request.verb == broker.UNLOCK:
-        changed = _unlock(pamh, backend, talk)
+        changed = _unlock(pamh, backend, talk, vouched=vouched)
     elif request.verb == broker.LOCK:
         changed = _lock(pamh, backend, request, talk)
     elif request.verb == broker.UPDATE:
         changed = _update(pamh, backend, request, talk)
     elif request.verb == broker.PASSWD:
-        changed = _change_password(pamh, backend, talk)
+        changed = _change_password(pamh, backend, talk, vouched=vouched)
     else:
-        changed = _recovery(pamh, backend, request, talk)
+        changed = _recovery(pamh, backend, request, talk, vouched=vouched)
     return changed, describe(account)
 
 
-def _recovery(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
+def _recovery(pamh: Handle, backend: Backend, request: Request, talk: Talk, *, vouched: bool) -> bool:
     """Try a recovery key, or make a new one."""
     from pam_pyhome.policy import recovery  # noqa: PLC0415 - nothing else needs it
 
     if request.verb == broker.TEST_KEY:
         return recovery.try_key(pamh, backend, talk)
-    return recovery.replace_key(pamh, backend, talk)
+    return recovery.replace_key(pamh, backend, talk, vouched=vouched)
 
 
 def _no_pam(_frame: bytes) -> tuple[int, bytes]:
@@ -85,12 +87,14 @@ def _no_pam(_frame: bytes) -> tuple[int, bytes]:
     return Handle.PAM_SYSTEM_ERR, b""
 
 
-def _unlock(pamh: Handle, backend: Backend, talk: Talk) -> bool:
+def _unlock(pamh: Handle, backend: Backend, talk: Talk, *, vouched: bool) -> bool:
     """Ask until the home is open; whether it was locked."""
     if backend.mounted(pamh.account) is not None:
         return False
     opened = _ask_until_opened(pamh, backend, talk)
-    return opened is not None and sessions.open_by_hand(pamh, backend, opened)
+    if opened is None:
+        return False
+    return sessions.open_by_hand(pamh, backend, opened.with_vouched() if vouched else opened)
 
 
 def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome | None:
@@ -135,11 +139,13 @@ def _leave_to_daemon(pamh: Handle) -> None:
         pamh.log_warning("pyhomed does not answer; the home is not locked when it is free")
 
 
-def _change_password(pamh: Handle, backend: Backend, talk: Talk) -> bool:
+def _change_password(pamh: Handle, backend: Backend, talk: Talk, *, vouched: bool) -> bool:
     """Let a new password open the home in the place of the present one."""
     account = pamh.account
     old = verified(pamh, backend, talk, given(talk.ask(messages.PRESENT_PROMPT)))
     new = given(talk.ask(messages.NEW_PROMPT, new=True), "no new password was given")
+    if vouched:
+        backend.approve(account, old)
     backend.reserve(account, old)
     left = backend.change_password(account, old, new)
     pamh.log_notice("the home opens with the new password")

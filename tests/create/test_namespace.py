@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -48,3 +51,31 @@ def test_nothing_goes_on_when_time_is_up(tmp_path: Path) -> None:
         namespace.run("a test", work, seconds=1)
     assert time.monotonic() - began < 30
     assert subprocess.run(["pgrep", "-f", marker], capture_output=True, check=False).stdout == b""
+
+
+def test_confined(tmp_path: Path) -> None:
+    """What is shown is all there is; only what may be written is, and links lead nowhere."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    for path in (source, target):
+        path.mkdir()
+    (source / "out").symlink_to(tmp_path)
+    os.mknod(source / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+
+    def work() -> bytes:
+        namespace.confine({str(source): False, str(target): True})
+        (target / "written").touch()
+        done = {"seen": sorted(os.listdir(tmp_path)), "out": os.path.exists(source / "out/target"), "etc": os.path.exists("/etc")}
+        for what, path in (("write", source / "new"), ("device", source / "null"), ("program", Path("/usr/bin/new"))):
+            try:
+                path.open("wb").close()
+            except OSError as error:
+                done[what] = error.errno
+        done["runs"] = subprocess.run(["/bin/true"], check=False).returncode
+        return json.dumps(done).encode("ascii")
+
+    found = json.loads(namespace.run("a test", work, seconds=30))
+    assert found == {
+        "seen": ["source", "target"], "out": True, "etc": False, "runs": 0,
+        "write": errno.EROFS, "device": errno.EACCES, "program": errno.EROFS,
+    }  # fmt: skip
+    assert (target / "written").exists()

@@ -110,7 +110,8 @@ def test_json(machine: EncryptMachine) -> None:
     assert second["kept"] == "/home/.pyhome-converting.ada"
     assert (second["direction"], second["home"], second["resumed"]) == ("encrypt", "/home/ada", False)
     (found,) = json.loads(machine.pyhome("status", "--json", "ada"))["conversions"]
-    assert found == {"user": "ada", "direction": "encrypt", "finished": True, "place": "/home/.pyhome-converting.ada"}
+    place = "/home/.pyhome-converting.ada"
+    assert found == {"user": "ada", "direction": "encrypt", "finished": True, "trouble": None, "place": place}
 
 
 def test_keys_are_laid_out_before(machine: EncryptMachine) -> None:

@@ -113,6 +113,36 @@ def test_whose_home_it_is(machine: EncryptMachine) -> None:
     assert "this password does not open the home" in machine.refuses("decrypt", "ada", status=13, said=b"wrong\n")
 
 
+def test_a_home_below_a_directory_that_others_can_write(machine: EncryptMachine) -> None:
+    """However far up, and on the way along links: whoever can write there can put something else in the place of the home."""
+    machine.add_plain()
+    team, home = machine.path("/home/team"), machine.path("/home/team/homes/ada")
+    home.parent.mkdir(parents=True)
+    machine.path("/home/ada").rename(home)
+    words = "(/home/team is not a directory that root alone can write)"
+    machine.path("/home/homes").symlink_to("/home/team/way")
+    (team / "way").symlink_to("homes")
+    for path, mode, owner in (("/home/homes/ada", 0o1777, 0), ("/home/team/homes/ada", 0o755, ADA)):
+        machine.run(["usermod", "--home", path, "ada"])
+        team.chmod(mode)
+        os.chown(team, owner, owner)
+        assert words in machine.refuses("encrypt", "ada", status=30)
+    os.chown(team, 0, 0)
+    machine.convert("encrypt", "ada")
+    machine.pyhome("unlock", "--password-file", "-", "ada")
+    machine.pyhome("lock", "ada")
+    os.chown(team, ADA, ADA)
+    for verb in ("decrypt", "confirm"):
+        assert words in machine.pyhome(verb, "--yes", "ada", status=74)
+    os.chown(team, 0, 0)
+    machine.pyhome("confirm", "--yes", "ada")
+    os.chown(team, ADA, ADA)
+    assert words in machine.refuses("decrypt", "ada", status=30)
+    assert words in machine.pyhome("remove", "--yes", "ada", status=51)
+    home.rename(home.with_name("away"))
+    assert words in machine.pyhome("create", "--password-file", "-", "ada", status=30)
+
+
 def test_only_root_and_only_when_asked(machine: EncryptMachine) -> None:
     machine.add_plain()
     done = machine.ran("setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", "/usr/bin/pyhome", "encrypt", "ada")

@@ -34,9 +34,11 @@ def test_passwd_changes_both(machine: FscryptMachine) -> None:
     assert machine.logs_in(NEW)
     assert machine.opens(NEW)
     assert not machine.opens(PASSWORD)
-    (copy,) = machine.kept().glob("fscrypt-protector-*")
-    assert copy.read_bytes() == before  # until a login has proved the new one
+    copy, previous = sorted(machine.kept().glob("fscrypt-protector-*"))
+    assert copy.read_bytes() == machine.protector().read_bytes()  # in the same act
+    assert previous.read_bytes() == before
     assert machine.log_in(NEW, READ) == OPENED
+    assert not previous.exists()
     assert copy.read_bytes() == machine.protector().read_bytes()
     assert "opens with the new password" in machine.log()
 
@@ -99,6 +101,7 @@ def test_root_is_told_what_a_reset_means_and_the_next_login_asks_for_the_old_pas
     assert previous.read_bytes() == before
     assert machine.protector().stat().st_uid == ADA
     assert machine.log_in(NEW, READ) == OPENED
+    assert not previous.exists()
 
 
 def test_an_old_password_that_is_wrong_too_is_not_asked_for_again(machine: FscryptMachine) -> None:

@@ -1,7 +1,7 @@
-"""Runs inside a test machine: a process whose memory map is locked for ever. Prints its number.
+"""Runs inside a test machine: a process whose memory map is locked for ever. Prints its number, and whom to kill to end it.
 
-A page is being written to a file system whose server never answers a WRITE; one thread writes to that page again and waits, with the
-map locked for reading; a second one waits to change the map. Whoever wants to read the map from now on waits behind that one.
+A page is being written to a file system whose server never answers a WRITE; one thread writes to that page again and waits, with
+the map locked for reading; a second one waits to change the map. Whoever wants to read the map from now on waits behind that one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def main() -> None:
     place = sys.argv[1]
     options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % device
     assert libc.mount(b"hang", place.encode(), b"fuse", 0, options) == 0, os.strerror(ctypes.get_errno())
-    if os.fork() == 0:
+    server = os.fork()
+    if server == 0:
         serve(device)
     os.close(device)
     fd = os.open(f"{place}/file", os.O_RDWR)
@@ -61,10 +62,10 @@ def main() -> None:
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))
     libc.sync_file_range(fd, ctypes.c_long(0), ctypes.c_long(PAGE), SYNC_FILE_RANGE_WRITE)
     time.sleep(0.3)
-    print(os.getpid(), flush=True)
+    print(os.getpid(), server, flush=True)
     # From here on nothing in this process may need memory.
     threading.Thread(target=lambda: ctypes.memset(address, 2, 1)).start()
-    threading.Thread(target=lambda: (time.sleep(0.3), libc.mprotect(ctypes.c_void_p(address), PAGE, mmap.PROT_READ))).start()
+    threading.Timer(0.3, libc.mprotect, (ctypes.c_void_p(address), PAGE, mmap.PROT_READ)).start()
     time.sleep(600)
 
 

@@ -57,6 +57,28 @@ def settle(password: bytes, new: bytes | None = None) -> str:
     return finish()
 
 
+def vouch(password: bytes) -> str:
+    """What an ordinary login does to them, whose password another module has verified."""
+    opened = BACKEND.unlock(ADA, password, exact=False).with_vouched()
+    if opened.rewrite is not None:
+        BACKEND.rewrite(ADA, opened.rewrite)
+    BACKEND.remember(ADA, opened)
+    return "ok"
+
+
+def change(old: bytes, new: bytes) -> str:
+    """What the password phase does."""
+    BACKEND.reserve(ADA, old)
+    BACKEND.change_password(ADA, old, new)
+    return "ok"
+
+
+def recovery(answer: bytes, key: bytes) -> str:
+    """A new recovery key."""
+    BACKEND.new_recovery(ADA, answer, key.decode("ascii"))
+    return "ok"
+
+
 def mountpoint() -> str:
     """Where the home would be mounted."""
     return ecryptfs_mount.mountpoint(ADA).decode()
@@ -74,6 +96,9 @@ VERBS: dict[str, Callable[..., str]] = {
     "prepare": prepare,
     "finish": finish,
     "settle": settle,
+    "vouch": vouch,
+    "change": change,
+    "recovery": recovery,
     "mountpoint": mountpoint,
     "keys": keys,
 }

@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 
 from pam_pyhome.formats import wire
+from pam_pyhome.formats.ecryptfs_key import SALT_DEFAULT, SALT_FNEK, derive_key
+from pam_pyhome.formats.recovery import emit_recovery
 from tests.login.conftest import PASSWORD
 from tests.login.homes import (
     ADA,
     AUTH_ERR,
     AUTHINFO_UNAVAIL,
+    MOUNT_PASSPHRASE,
     LoginMachine,
     answers,
     differences,
     wrap,
 )
-from tests.login.worker import Talk
-from tests.pam.harness import IGNORED
+from tests.login.worker import Inside, Talk
+from tests.pam.harness import IGNORED, REPOSITORY
+from tests.verbs.command import pyhome
 
 pytestmark = pytest.mark.root
 
 NEW = b"battery staple"
+OTHER = b"yet another one"
 TRIED = "the home was not mounted"  # for want of eCryptfs: everything before that went well
 
 
 @pytest.fixture
 def machine(machine: LoginMachine) -> LoginMachine:
-    """With a service `strict` of the module alone."""
+    """With a service `strict` of the module alone; the home was opened before by a version that kept copies only."""
     machine.write_pam("strict", "authenticate")
+    machine.keep_copies()
     return machine
+
+
+def verifies(machine: LoginMachine, password: bytes) -> str:
+    return machine.pam("strict", "ada", *answers(password), "auth")[-1]
+
+
+def passwd(machine: LoginMachine, old: bytes, new: bytes) -> None:
+    assert machine.pam("login", "ada", f"ruid={ADA}", *answers(old, new, new), "chauthtok")[-1] == "chauthtok 0"
+
+
+UNPROVED = f"auth {AUTHINFO_UNAVAIL}"
+HOW = "log in once where another module verifies the password, or run as root 'pyhome passwd --home-only ada'"
 
 
 def test_the_right_password(machine: LoginMachine) -> None:
@@ -76,18 +95,80 @@ def test_a_password_that_was_asked_for_is_there_for_later_modules(machine: Login
 
 def test_a_passphrase_of_its_own(machine: LoginMachine) -> None:
     wrap(machine.wrapped(), NEW)
+    machine.keep_copies()
     (machine.config("ada") / "wrapping-independent").touch()
     said = machine.pam("strict", "ada", *answers(NEW), "auth")
     assert said == ["message 1 Passphrase of the encrypted home: ", "auth 0"]
     assert machine.pam("strict", "ada", *answers(PASSWORD), "auth")[-1] == f"auth {AUTH_ERR}"
 
 
-def test_an_older_copy_verifies_nothing(machine: LoginMachine) -> None:
-    """After a change of the password the good copy still has the old one, until a login has proved the new one."""
-    assert machine.pam("login", "ada", f"ruid={ADA}", *answers(PASSWORD, NEW, NEW), "chauthtok")[-1] == "chauthtok 0"
-    assert (machine.kept() / "wrapped-passphrase").exists()
-    assert machine.pam("strict", "ada", *answers(PASSWORD), "auth")[-1] == f"auth {AUTH_ERR}"
-    assert machine.pam("strict", "ada", *answers(NEW), "auth")[-1] == "auth 0"
+@pytest.mark.guarantee(14)
+def test_what_was_changed_verifies_nothing_whatever_becomes_of_the_key_file(machine: LoginMachine) -> None:
+    """Its owner's processes can damage it, or put an older one back, and know what `Private.sig` has to say for another."""
+    old = machine.wrapped().read_bytes()
+    passwd(machine, PASSWORD, NEW)
+    new = machine.wrapped().read_bytes()
+    assert verifies(machine, PASSWORD) == f"auth {AUTH_ERR}"
+    assert verifies(machine, NEW) == "auth 0"
+    for content in (b"\n", b"", old, new[:-1] + bytes([new[-1] ^ 1])):
+        machine.wrapped().write_bytes(content)
+        assert [verifies(machine, password) for password in (PASSWORD, NEW)] == [UNPROVED, UNPROVED], content
+    assert HOW in machine.log()
+    machine.wrapped().unlink()
+    assert [verifies(machine, password) for password in (PASSWORD, NEW)] == [UNPROVED, UNPROVED]
+    machine.wrapped().write_bytes(new)
+    assert verifies(machine, NEW) == "auth 0"
+    forged = b"0" * 32
+    names = [derive_key(forged, salt).signature for salt in (SALT_DEFAULT, SALT_FNEK)]
+    (machine.config("ada") / "Private.sig").write_text("\n".join(names) + "\n", encoding="ascii")
+    wrap(machine.wrapped(), OTHER, forged)
+    assert [verifies(machine, password) for password in (OTHER, forged)] == [UNPROVED, UNPROVED]
+
+
+def test_a_home_that_nothing_has_opened_verifies_nothing(machine: LoginMachine) -> None:
+    shutil.rmtree(machine.kept())
+    assert verifies(machine, PASSWORD) == UNPROVED
+    assert HOW in machine.log()
+
+
+def test_another_tools_change_counts_once_a_login_or_root_has_proved_it(machine: LoginMachine) -> None:
+    wrap(machine.wrapped(), NEW)
+    assert verifies(machine, NEW) == UNPROVED
+    with Inside(machine) as inside:
+        assert inside("settle", NEW) == "kept"  # as an answer to `pyhome unlock` opens it: that vouches for nothing
+        assert verifies(machine, NEW) == UNPROVED
+        assert inside("vouch", NEW) == "ok"
+    assert verifies(machine, NEW) == "auth 0"
+    wrap(machine.wrapped(), OTHER)
+    assert verifies(machine, OTHER) == UNPROVED
+    shutil.copy(REPOSITORY / "packaging/files/pyhome", machine.path("/usr/bin/pyhome"))
+    machine.path("/usr/bin/pyhome").chmod(0o755)
+    lines = OTHER + b"\n" + PASSWORD + b"\n"
+    assert pyhome(machine, 0, "passwd", "--home-only", "ada", "--password-file", "-", stdin=lines).code == 0
+    assert verifies(machine, PASSWORD) == "auth 0"
+
+
+def test_who_puts_an_older_key_file_back_cannot_have_it_approved(machine: LoginMachine) -> None:
+    """Not by a change of the password, for which it opens the home."""
+    old = machine.wrapped().read_bytes()
+    passwd(machine, PASSWORD, NEW)
+    machine.wrapped().write_bytes(old)
+    with Inside(machine) as inside:
+        assert inside("change", PASSWORD, OTHER) == "ok"
+    assert machine.opens(OTHER)
+    assert verifies(machine, OTHER) == UNPROVED
+
+
+def test_recovery_keys_that_are_approved_verify_as_well(machine: LoginMachine) -> None:
+    assert verifies(machine, MOUNT_PASSPHRASE) == "auth 0"
+    first, second = (emit_recovery(bytes([number]) * 20) for number in (1, 2))
+    with Inside(machine) as inside:
+        assert inside("recovery", PASSWORD, first.encode()) == "ok"
+        stolen = (machine.config("ada") / "recovery-wrapped-passphrase").read_bytes()
+        assert inside("recovery", PASSWORD, second.encode()) == "ok"
+    assert [verifies(machine, key.encode()) for key in (first, second)] == [f"auth {AUTH_ERR}", "auth 0"]
+    (machine.config("ada") / "recovery-wrapped-passphrase").write_bytes(stolen)
+    assert verifies(machine, first.encode()) != "auth 0"
 
 
 def test_a_home_that_is_no_home_of_ours(machine: LoginMachine) -> None:

@@ -216,6 +216,8 @@ def test_a_weak_file_is_renewed_only_after_it_has_proved_itself(machine: LoginMa
     assert machine.wrapped().read_bytes()[:2] == b":\2"
     assert machine.opens(PASSWORD)
     assert (machine.kept() / "wrapped-passphrase.previous").read_bytes() == weak
+    assert inside("settle", PASSWORD) == "kept"  # its successor has opened the home
+    assert not (machine.kept() / "wrapped-passphrase.previous").exists()
 
 
 def test_damage_makes_no_password_change_impossible(machine: LoginMachine) -> None:

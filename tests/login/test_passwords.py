@@ -37,7 +37,9 @@ def test_passwd_changes_both(machine: LoginMachine) -> None:
     assert sorted(path.name for path in machine.config("ada").iterdir()) == [
         "Private.mnt", "Private.sig", "auto-mount", "auto-umount", "wrapped-passphrase",
     ]  # fmt: skip
-    assert (machine.kept() / "wrapped-passphrase").read_bytes() == before  # until a login has proved the new one
+    # The copy follows in the same act; what was before is only set aside.
+    assert (machine.kept() / "wrapped-passphrase").read_bytes() == machine.wrapped().read_bytes()
+    assert (machine.kept() / "wrapped-passphrase.previous").read_bytes() == before
     assert "opens with the new password" in machine.log()
 
 

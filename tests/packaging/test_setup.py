@@ -40,7 +40,7 @@ def test_pam_ecryptfs_beside_us_is_named(installed: Chroot) -> None:
 
 
 def test_setup_switches_the_profile_on_and_rollback_off(alone: Chroot) -> None:
-    alone.run("pam-auth-update --disable pyhome && rm /etc/systemd/system/sockets.target.wants/pyhomed*.socket")
+    alone.run("pam-auth-update --disable pyhome && rm /etc/systemd/system/sockets.target.wants/pyhome*")
     before = alone.snapshot(*WHERE)
     assert "pam.lines" in complaints(alone)
     said = alone.run("pyhome setup --yes").stdout

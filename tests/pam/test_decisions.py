@@ -149,6 +149,27 @@ def test_an_open_home_needs_no_worker(machine: Machine) -> None:
     assert machine.worker_runs() == ["1", "5"]
 
 
+@pytest.mark.parametrize("line", ["state=opening", "inode=99"], ids=["a killed worker was opening it", "another directory"])
+def test_what_is_on_record_and_not_seen_may_be_open(machine: Machine, line: str) -> None:
+    """The worker finds out, in each phase."""
+    machine.run(["mount", "-t", "tmpfs", "home", "/home/ada"])
+    machine.record_open(61001, "/home/ada")
+    with (machine.state(61001) / "open").open("a", encoding="ascii") as stream:
+        stream.write(line + "\n")
+    machine.pam("test", "ada", "auth", "open", "close")
+    assert machine.worker_runs() == ["1", "4", "5"]
+
+
+def test_the_home_of_another_user_with_the_same_uid(machine: Machine) -> None:
+    """It is not taken for one's own: not opened, held, or locked."""
+    machine.run(["mount", "-t", "tmpfs", "home", "/home/ada"])
+    machine.record_open(61001, "/home/ada", user="bob")
+    assert machine.pam("test", "ada", "open", "close") == ["open 0", "close 0"]
+    assert machine.worker_runs() == []
+    assert machine.leases(61001) == []
+    assert "another user with uid 61001 has their home open; that of ada is left alone" in machine.log()
+
+
 def test_an_open_home_in_a_place_with_a_strange_name(machine: Machine) -> None:
     place = "/home/a b\\c\u00e4\tx"
     machine.path(place).mkdir()
@@ -185,7 +206,7 @@ def test_a_record_that_says_nothing_true(machine: Machine, name: str) -> None:
     device = machine.path("/home/ada").stat().st_dev
     machine.pam("test", "ada", "open")
     assert machine.worker_runs() == []
-    text = RECORDS[name].replace("{dev}", f"{os.major(device)}:{os.minor(device)}")
+    text = ("user=ada\n" + RECORDS[name]).replace("{dev}", f"{os.major(device)}:{os.minor(device)}")
     (machine.state(61001) / "open").write_text(text, encoding="ascii")
     machine.pam("test", "ada", "open")
     assert machine.worker_runs() == ["4"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ show("cloexec", os.get_inheritable(3))
 show("devices", [os.readlink("/proc/self/fd/%d" % fd) for fd in (0, 1, 2)])
 show("nice", os.nice(0))
 show("session", os.getsid(0) == os.getpid())
+show("policy", os.sched_getscheduler(0))
+show("processors", len(os.sched_getaffinity(0)))
+for name in ("oom_score_adj", "timerslack_ns", "coredump_filter"):
+    show(name, open("/proc/self/" + name).read().strip())
+show("ionice", os.popen("ionice").read().strip())
 show("argv", sys.orig_argv)
 show("path", sys.path)
 show("flags", (sys.flags.isolated, sys.flags.no_site, sys.flags.dont_write_bytecode))
@@ -85,7 +91,7 @@ def test_the_worker_starts_from_nothing(machine: Machine, ruid: int) -> None:
     assert seen["argv"] == "['/usr/bin/python3',_'-I',_'-S',_'-B',_'/usr/lib/pyhome/pyhome-worker']"
     assert seen["flags"] == "(1,_1,_1)"
     assert all(entry.strip("'").startswith("/usr/lib/python") for entry in seen["path"].strip("[]").split(",_"))
-    assert (seen["NOFILE"].split("/")[0], seen["CORE"]) == ("1024", "0/0")
+    assert (seen["NOFILE"].split("/")[0], seen["CORE"]) == ("1024", "1/1"), "one byte: nor does a program get a core"
     for name in ("FSIZE", "CPU", "DATA", "AS", "NPROC", "MEMLOCK"):
         soft, hard = seen[name].split("/")
         assert soft == hard == "-1" if can_raise_limits() else soft == hard, name
@@ -106,11 +112,14 @@ def test_su_of_a_hostile_user(machine: Machine) -> None:
     machine.write_stack("su", "".join(f"{kind} required pam_permit.so\n{kind} optional pam_pyhome.so\n" for kind in kinds))
     limit = "ulimit" if can_raise_limits() else "ulimit -S"
     attack = f"{limit} -f 0; {limit} -n 40; umask 0; cd /evil; exec -a /evil/python3 su ada -c 'id -un'"
-    eve = ["setpriv", "--reuid=61002", "--regid=61002", "--clear-groups", "/bin/bash", "-c", attack]
+    slow = ["choom", "-n", "900", "--", "taskset", "-c", "0", "ionice", "-c", "3", "chrt", "--idle", "0"]
+    eve = ["setpriv", "--reuid=61002", "--regid=61002", "--clear-groups", *slow, "/bin/bash", "-c", attack]
     if machine.build.sanitized:
         return  # a setuid program ignores LD_PRELOAD, so it cannot load the sanitized module
     assert machine.run(eve, environment=EVIL | {"PATH": "/evil:/usr/bin:/bin"}) == "ada\n"
     seen = dict(line.split("=", 1) for line in machine.worker_runs() if "=" in line)
     assert (seen["Uid"], seen["cwd"], seen["Umask"], seen["NOFILE"].split("/")[0]) == ("0/0/0/0", "/", "0077", "1024")
     assert seen["argv"].startswith("['/usr/bin/python3',")
+    assert (seen["policy"], seen["processors"], seen["oom_score_adj"]) == ("0", str(os.cpu_count()), "0")
+    assert (seen["timerslack_ns"], seen["coredump_filter"], seen["ionice"]) == ("50000", "00000000", "none:_prio_0")
     assert not machine.path("/run/evil").exists()

@@ -117,6 +117,7 @@ def test_items(machine: Machine) -> None:
         "assert value(16, item(5)) == 29, 'the conversation is no string'\n"
         "assert value(16, item(12)) == 29 and value(16, item(0)) == 29 and value(16, item(2**32 - 1)) == 29\n"
         "assert verb(17, item(5) + blob(b'x'))[0] == 29\n"
+        "assert verb(17, item(1) + blob(None))[0] == 29 and verb(17, item(2) + blob(b'eve'))[0] == 29\n"
         "assert verb(17, item(6) + blob(b'pass\\xfe' * 60))[0] == 0\n"
         "assert value(16, item(6)) == b'pass\\xfe' * 60\n"
         "assert verb(17, item(6) + blob(None))[0] == 0 and value(16, item(6)) is None\n"

@@ -66,7 +66,9 @@ def test_key_files_of_ecryptfs(ecryptfs: LoginMachine) -> None:
     restore(ecryptfs, "wrapped-passphrase.previous")
     assert ecryptfs.opens(NEW)
     assert {live, third} < contents(ecryptfs.kept())
-    assert unwrap(ecryptfs.kept() / "wrapped-passphrase", PASSWORD) is not None
+    # What was put back is what the copy has from then on.
+    assert unwrap(ecryptfs.kept() / "wrapped-passphrase", NEW) is not None
+    assert any(unwrap(path, PASSWORD) for path in ecryptfs.kept().glob("wrapped-passphrase.previous*"))
     assert listed(ecryptfs)["wrapped-passphrase.previous.2"][0] == "key file, an older one"
 
 

@@ -63,6 +63,22 @@ def test_a_session_that_is_killed(full: FullMachine) -> None:
     assert line in (full.laid_out("ada") or b""), full.log()
 
 
+def test_while_a_session_lasts(full: FullMachine) -> None:
+    """Nobody waits for its end, which somebody else may put off."""
+    line = edited(full)
+    lasting = full.start("login", "ada", "open", "wait", "close")
+    assert lasting.line() == "open 0"
+    with full.daemon():
+        assert eventually(lambda: line in (full.laid_out("ada") or b""), 20), full.log()
+        _, another = full.new_key("another")
+        full.authorize("ada", full.line + another)
+        assert eventually(lambda: another in (full.laid_out("ada") or b""), 20), full.log()
+        assert full.is_open()
+        lasting.go_on()
+        lasting.finish()
+        assert eventually(lambda: not full.is_open(), 20), full.log()
+
+
 @pytest.mark.parametrize("setting", ["sshd_sync = no", "sshd_sync_off = bob, ada", "no layout"])
 def test_where_it_is_not_wanted_nothing_happens_and_nothing_is_said(full: FullMachine, setting: str) -> None:
     line = edited(full)

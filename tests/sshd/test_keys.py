@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.pam.harness import REPOSITORY
 from tests.sshd.harness import ADA, BOB, CONFIG, DROP_IN, LAYOUT, STATE
 
 if TYPE_CHECKING:
@@ -81,6 +83,75 @@ def test_deleting_the_file_in_an_open_home_takes_the_keys_away(machine: SshdMach
     path.unlink()
     machine.pyhome("sync", "ada", "--yes")
     assert machine.laid_out("ada") is None
+
+
+@pytest.mark.guarantee(5)
+def test_removing_the_whole_directory_takes_the_keys_away(served: SshdMachine) -> None:
+    served.authorize("bob", served.line)
+    served.pyhome("apply", "--yes")
+    assert served.lets_in("bob", served.key)
+    shutil.rmtree(served.path("/home/bob/.ssh"))
+    served.pyhome("sync", "bob", "--yes")
+    assert served.laid_out("bob") is None
+    assert not served.lets_in("bob", served.key)
+
+
+def test_a_home_that_cannot_be_looked_into_takes_no_key_away(machine: SshdMachine) -> None:
+    machine.authorize("ada", machine.line)
+    machine.pyhome("apply", "--yes")
+    held = machine.laid_out("ada")
+    machine.path("/home/ada").chmod(0)
+    machine.pyhome("sync", "ada", "--yes")
+    assert machine.laid_out("ada") == held
+
+
+# Accounts that are made anew under an old name. What runs whenever /etc/passwd changes is run by hand here.
+
+SYNC = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from pam_pyhome.sshd.at_close import main; main()"
+LINE = "ada:x:{uid}:{uid}::/home/ada:/bin/sh"
+
+
+def remake(machine: SshdMachine, uid: int, *, skeleton: bool) -> None:
+    """`userdel -r ada; useradd -u UID ada`, with the home directory of `useradd -m` or without one."""
+    passwd = machine.path("/etc/passwd")
+    lines = [line for line in passwd.read_text(encoding="ascii").splitlines() if not line.startswith("ada:")]
+    passwd.write_text("\n".join([*lines, LINE.format(uid=uid), ""]), encoding="ascii")
+    shutil.rmtree(machine.path("/home/ada"))
+    if skeleton:
+        home = machine.path("/home/ada")
+        home.mkdir(mode=0o700)
+        (home / ".profile").touch()
+        for path in (home, home / ".profile"):
+            os.chown(path, uid, uid)
+
+
+@pytest.mark.guarantee(5)
+@pytest.mark.parametrize(("uid", "skeleton"), [(ADA + 7, True), (ADA + 7, False), (ADA, True), (ADA, False)])
+def test_the_key_of_somebody_who_had_the_name_before(served: SshdMachine, uid: int, skeleton: bool) -> None:
+    served.authorize("ada", served.line)
+    served.authorize("bob", served.line)
+    served.pyhome("apply", "--yes")
+    assert served.lets_in("ada", served.key)
+    remake(served, uid, skeleton=skeleton)
+    assert "ada" in served.pyhome("check", status=1)
+    served.run(["/usr/bin/python3", "-B", "-c", SYNC, str(REPOSITORY)])
+    assert not served.lets_in("ada", served.key)
+    assert served.lets_in("bob", served.key)
+
+
+def test_a_home_whose_disk_is_away_takes_no_key_away(machine: SshdMachine) -> None:
+    machine.run(["/bin/mount", "-t", "tmpfs", "disk", "/home"])
+    machine.path("/home/ada").mkdir()
+    os.chown(machine.path("/home/ada"), ADA, ADA)
+    machine.authorize("ada", machine.line)
+    machine.pyhome("apply", "--yes")
+    held = machine.laid_out("ada")
+    machine.run(["/bin/umount", "/home"])
+    for there in (True, False):
+        machine.pyhome("sync", "ada", "--yes")
+        assert machine.laid_out("ada") == held, there
+        if there:
+            shutil.rmtree(machine.path("/home/ada"))
 
 
 # What may stand in the place of the file, and whether that leaves keys that are in the layout already.
@@ -201,7 +272,7 @@ def test_no_keys_and_ten_thousand(served: SshdMachine) -> None:
     served.authorize("ada", other * 9_999 + served.line)
     served.pyhome("apply", "--yes")
     assert served.laid_out("bob") is None
-    assert (served.laid_out("ada") or b"").count(b"\n") == 10_001
+    assert (served.laid_out("ada") or b"").count(b"\n") == 10_002
     served.hide_home("ada")
     assert served.lets_in("ada", served.key)
 

@@ -158,6 +158,32 @@ def test_a_program_that_does_not_work_for_this_user(fresh: Place, damage: str) -
     refused(fresh, ["enable", "ada"], "does not work for this user")
 
 
+def test_the_shell_and_the_files_of_the_user_are_not_run(fresh: Place) -> None:
+    """On root's terminal they could type what root has not typed."""
+    shell = fresh.machine.path("/usr/bin/own-shell")
+    shell.write_text("#!/bin/sh\ntouch /tmp/was-run\n", encoding="ascii")
+    shell.chmod(0o755)
+    fresh.set_shell("ada", "/usr/bin/own-shell")
+    assert pyhome(fresh, "enable", "ada").status == 0
+    assert recorded(fresh) == ["ada:/usr/bin/own-shell"]
+    assert not fresh.machine.path("/tmp/was-run").exists()
+
+
+def test_what_runs_as_the_user_has_no_terminal(fresh: Place) -> None:
+    program = fresh.machine.path(STUB)
+    program.write_text(f"#!/bin/sh\n(: </dev/tty) 2>/dev/null && echo a terminal >&2\necho {BASH}\n", encoding="ascii")
+    enable = ["/usr/bin/python3", "-I", "/usr/bin/pyhome", "shell", "enable", "--yes", "ada"]
+    command = ["/usr/bin/setsid", "--wait", "--ctty", *fresh.machine.enter(enable, {"TERM": "dumb"})]
+    terminal = spawn(command)
+    terminal.expect("the real shell")
+    assert ended(terminal) == 0
+    program.write_text(f"#!/bin/sh\n(: </dev/tty) && echo {BASH}\n", encoding="ascii")
+    fresh.set_shell("ada", BASH)
+    terminal = spawn(command)
+    terminal.expect("does not work for this user")
+    assert ended(terminal) == REFUSED
+
+
 def test_where_commands_wait_the_trial_does_not(fresh: Place) -> None:
     fresh.machine.configure("locked_command = wait:600\n")
     assert pyhome(fresh, "enable", "ada").status == 0

@@ -38,7 +38,7 @@ SLOW = {
 }  # fmt: skip
 #: pyhomed starts once, not at a login; and no login makes a home.
 NOT_AT_LOGIN = {
-    *(Path(f"pam_pyhome/host/{name}.py") for name in ("pyhomed", "broker", "packets", "requests")),
+    *(Path(f"pam_pyhome/host/{name}.py") for name in ("pyhomed", "broker", "packets", "requests", "watching", "ssh_keys")),
     Path("pam_pyhome/backends/ecryptfs_create.py"),
     Path("pam_pyhome/kernel/namespace.py"),
 }

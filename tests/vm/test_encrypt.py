@@ -109,7 +109,12 @@ def test_there_and_back(vm: VM, backend: str) -> None:
     assert vm.run(f"pyhome confirm --yes {name}", check=False).code == 76
     log_in(vm, name)
     vm.run(f"pyhome lock --wait 60 {name}")
+    # What is mounted over the home while it is open is not taken for another home.
+    vm.run(f"pyhome unlock --password-file - {name}", stdin=f"{PASSWORD}\n")
+    assert f"The plain copy from before is still kept in /home/.pyhome-converting.{name}" in vm.out(f"pyhome status {name}")
+    assert "after 'encrypt', the copy from before is still kept" in vm.run(f"pyhome encrypt --yes {name}", check=False).err
     vm.run(f"pyhome confirm --yes {name}")
+    vm.run(f"pyhome lock --wait 30 {name}")
     now = described_open(vm, name)
     kept = {line for line in before.splitlines() if not line.startswith(TOP)}  # a shell has left its history
     assert kept <= set(now.splitlines())

@@ -90,6 +90,8 @@ def test_the_layout_from_apply_to_revert(vm: VM, laid_out: Person, keys: tuple[P
     assert not laid_out.is_open()
     with shell.ssh(vm, "ada", laid_out.password) as session:
         put_keys(session, second)
+        # The session lasts, and the key that was taken out is of no use any more.
+        vm.wait_for(lambda: lets_in(vm, second) and not lets_in(vm, first), "the keys are carried to the layout", 60)
         # So it is pyhomed, with the few rights that systemd leaves it, which locks the home.
         vm.run("pkill -KILL -f '[s]shd.*: ada'; pkill -KILL -u ada", check=False)
         laid_out.wait_until_locked()
@@ -102,6 +104,20 @@ def test_the_layout_from_apply_to_revert(vm: VM, laid_out: Person, keys: tuple[P
     vm.run("pyhome sshd revert --yes")
     assert not lets_in(vm, second)
     assert not vm.ok("ls /etc/ssh/authorized_keys.d /etc/ssh/sshd_config.d/0-pyhome.conf")
+
+
+@pytest.mark.guarantee(5)
+@pytest.mark.one_release("trixie")
+def test_keys_do_not_outlive_their_account(vm: VM, laid_out: Person, keys: tuple[Path, Path]) -> None:
+    """A name, and the number that goes with it, are given to somebody else; nobody runs pyhome."""
+    assert laid_out.name == "ada"
+    vm.run("useradd --create-home --shell /bin/sh zoe && install -d -m 700 -o zoe -g zoe /home/zoe/.ssh")
+    vm.put(keys[0].with_suffix(".pub"), "/home/zoe/.ssh/authorized_keys")
+    vm.run("chown zoe: /home/zoe/.ssh/* && pyhome sshd sync --yes zoe && test -e /etc/ssh/authorized_keys.d/zoe")
+    uid = vm.out("id -u zoe")
+    vm.run(f"userdel --remove zoe && useradd --create-home --shell /bin/sh --uid {uid} zoe")
+    vm.wait_until("! test -e /etc/ssh/authorized_keys.d/zoe", 60)
+    vm.run("userdel --remove zoe", check=False)
 
 
 @pytest.mark.one_release("trixie")

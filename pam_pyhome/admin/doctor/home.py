@@ -15,7 +15,7 @@ from pam_pyhome.backends.ecryptfs import PARSERS
 from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import shells
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.formats.facts import LOCKED, OLDER, OPEN, PARTLY
 from pam_pyhome.formats.state import parse_open
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.process import rights_of
@@ -62,6 +62,7 @@ def check_keys(account: Account) -> Iterator[Finding]:
     yield from _about_wishes(account, backend)
     if backend.name == "ecryptfs":
         yield from _about_files(account)
+        yield from _about_older(account, backend)
         yield from _about_storage(account)
     else:
         yield from _about_slots(account, backend)
@@ -81,6 +82,14 @@ def _about_slots(account: Account, backend: Backend) -> Iterator[Finding]:
             yield Finding(WARN, "keys.slot", slot.name, slot.trouble, f"pyhome unlock {account.name}")
         else:
             yield Finding(FAIL, "keys.slot", slot.name, slot.trouble, "restore it from a backup")
+
+
+def _about_older(account: Account, backend: Backend) -> Iterator[Finding]:
+    """What a thief of the disk may know better than the owner does."""
+    for slot in backend.describe(account).slots:
+        if slot.kind == OLDER:
+            text = f"opens with an older password; it {slot.trouble}"
+            yield Finding(WARN, "keys.older", slot.name, text, f"pyhome unlock {account.name}")
 
 
 def _about_no_home(account: Account) -> Finding:
@@ -244,7 +253,7 @@ def _about_state(uid: int) -> Iterator[Finding]:
         os.close(directory)
     path, state = os.fsdecode(record.mountpoint), _state(record)
     if state == LOCKED:
-        text = f"is on record as open at {path}, but is not mounted there; the next login opens it again"
+        text = f"is on record as open at {path}, but is open nowhere; the next login opens it again"
         yield Finding(WARN, "leases.record", record.user, text, f"rm {leases.RUN}/{uid}/{leases.OPEN}")
     elif state == PARTLY:
         text = "has a home that is only partly locked: files that are in use stay readable"
@@ -258,20 +267,11 @@ def _about_state(uid: int) -> Iterator[Finding]:
 
 
 def _state(record: OpenRecord) -> str:
-    """Whether the home that is on record as open is so."""
+    """How the home that is on record as open is, wherever its path leads."""
     try:
-        status = os.stat(record.mountpoint)
-    except OSError:
-        return LOCKED
-    if f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}" != record.device:
-        return LOCKED
-    account = look_up(record.user)
-    if record.backend == "ecryptfs" or account is None:
-        return OPEN
-    try:
-        return registry.named(record.backend).describe(account).state
+        return registry.named(record.backend).state_of(record)[0]
     except (OSError, PyhomeError):
-        return LOCKED
+        return OPEN
 
 
 def _held_locks(directory: int) -> set[int]:

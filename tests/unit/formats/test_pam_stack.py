@@ -45,6 +45,13 @@ def test_lines_that_go_on() -> None:
     assert (second.line, second.last, second.module) == (5, 5, "pam_b")
 
 
+def test_files_that_include_each_other_over_and_over_are_followed_for_a_moment_only() -> None:
+    """Each includes the next one ten times, the last is empty: 10^14 rules to look at, and not one for the chain."""
+    files = {str(number): pam_stack.parse(f"auth include {number + 1}\n" * 10, str(number)) for number in range(14)}
+    assert pam_stack.chain(files | {"14": ()}, "0", "auth") == ()
+    assert len(pam_stack.chain({"0": pam_stack.parse("auth substack 0\n" * 9, "0")}, "0", "auth")) == 4096
+
+
 @pytest.mark.parametrize(
     "text",
     ["authh required pam_x.so", "auth required", "auth", "auth maybe pam_x.so", "auth [success=up] pam_x.so",

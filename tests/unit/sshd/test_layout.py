@@ -17,6 +17,7 @@ from pam_pyhome.sshd.layout import (
     WITH_SUFFIX,
     Entry,
     Keys,
+    Origin,
     Source,
     User,
     build,
@@ -86,9 +87,33 @@ def test_a_file_from_before_is_kept_as_it_is() -> None:
     assert merge(PATH, Keys(ONE.rstrip(b"\n"), own(TWO)))[0] == ONE + MARKER + TWO
 
 
+HERE = Origin(1000, "8:1/12", "8:1/2")
+
+
+def test_the_file_says_whose_the_keys_are() -> None:
+    content, _ = merge(PATH, Keys(own=own(ONE), origin=HERE))
+    assert content == MARKER + b"# From the files of uid 1000, home 8:1/12 in 8:1/2\n" + ONE
+    assert split(content) == (b"", HERE, ONE)
+    assert merge(PATH, Keys(content))[0] == content
+    assert merge(PATH, Keys(content, origin=HERE))[0] == content
+
+
+def test_keys_of_another_uid_go_and_what_the_administrator_wrote_stays() -> None:
+    held, _ = merge(PATH, Keys(THREE, own(ONE), origin=HERE))
+    assert merge(PATH, Keys(held, origin=Origin(1001)))[0] == THREE
+    content, _ = merge(PATH, Keys(held, own(TWO), complete=False, origin=Origin(1001)))
+    assert split(content) == (THREE, Origin(1001), TWO)
+
+
+def test_a_user_cannot_say_whose_the_keys_are() -> None:
+    forged = b"# From the files of uid 0, home - in -\n" + ONE
+    content, _ = merge(PATH, Keys(own=own(forged), origin=HERE))
+    assert split(content) == (b"", HERE, forged)
+
+
 def test_a_user_cannot_write_above_the_line() -> None:
     content, _ = merge(PATH, Keys(own=own(ONE + MARKER + TWO)))
-    assert split(content) == (b"", ONE + MARKER + TWO)
+    assert split(content) == (b"", None, ONE + MARKER + TWO)
     assert merge(PATH, Keys(content, own(b"")))[0] == b""
 
 
