@@ -142,7 +142,9 @@ class Play:
     def _disagreement_locked(self, state: str, expected: str, *, is_hidden: bool) -> str | None:
         if self.kernel.is_present(self.home):
             # What cannot be read may still be mounted somewhere: said to be open, or to be locked, both are the truth.
-            return None if expected == EITHER or self.spaces or self.is_used() else "nobody uses the home, and it is partly there"
+            # What a lock by force has left of it under sessions goes with them.
+            is_excused = expected == EITHER or self.spaces or self.sessions or self.is_used()
+            return None if is_excused else "nobody uses the home, and it is partly there"
         if state != LOCKED and not is_hidden:
             return f"the home is locked, and pyhome says: {state}"
         if expected == LOCKED and not self.sessions and (left := keys_left(self.kernel.names)):
