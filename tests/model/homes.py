@@ -160,4 +160,4 @@ def shown(found: dict[str, Any]) -> str:
     if "wrong" not in found:
         return ""
     log = "\n".join(found["log"])
-    return f"{found['wrong']}\n{found['source']}; again with: make model GAME='{json.dumps(found['game'])}'\n{log}"
+    return f"{found['wrong']}\n{found['source']}; again with: make model STEPS=0 GAME='{json.dumps(found['game'])}'\n{log}"
