@@ -59,7 +59,7 @@ def play_here(machine: CreateMachine, common: dict[str, Any]) -> dict[str, Any]:
     device = machine.run(["findmnt", "-n", "-o", "SOURCE", "/home"]).split()[-1]  # of those on it, the last
     own = {
         "kind": "fscrypt", "base": "/home", "uid": ADA, "names": [], "device": device, "daemon": pyhomed(), "log": "/run/log",
-        "seconds": 20.0,
+        "seconds": 40.0,
     }  # fmt: skip
     command = machine.enter(["/usr/bin/python3", "-I", "-B", str(HERE / "inside.py"), json.dumps(common | own)], {})
     return _relay(command)
@@ -95,9 +95,9 @@ def play_there(vm: VM, common: dict[str, Any]) -> dict[str, Any]:
     names = vm.out(f"cat /home/.ecryptfs/{USER}/.ecryptfs/Private.sig").split()
     own = {
         "kind": "ecryptfs", "base": f"/home/.ecryptfs/{USER}", "uid": int(vm.out(f"id -u {USER}")), "names": names, "device": "",
-        "daemon": [], "log": "", "seconds": 60.0,
+        "daemon": [], "log": "", "seconds": 90.0,
     }  # fmt: skip
-    vm.write("/root/order", json.dumps(common | own))
+    vm.write("/root/order", json.dumps(own | common))
     return _relay([*vm.command(), 'exec python3 -I -B /root/tree/tests/model/inside.py "$(cat /root/order)"'])
 
 
@@ -118,7 +118,7 @@ def load_here(machine: CreateMachine, users: int) -> dict[str, Any]:
     for file, lines in zip(("passwd", "group", "shadow"), crowd(names)):
         with machine.path(f"/etc/{file}").open("a", encoding="ascii") as stream:
             stream.write(lines)
-    order = _load_order(names) | {"daemon": pyhomed(), "names": [], "like": "", "patience": 20}
+    order = _load_order(names) | {"daemon": pyhomed(), "names": [], "like": "", "patience": 40}
     return _relay(machine.enter(["/usr/bin/python3", "-I", "-B", str(HERE / "load.py"), json.dumps(order)], {}))
 
 
@@ -135,7 +135,7 @@ def load_there(vm: VM, users: int) -> dict[str, Any]:
     vm.write(f"/etc/pam.d/{SERVICE}", DEBIAN.format(arguments=""))
     put(vm)
     signatures = vm.out("cat /home/.ecryptfs/model/.ecryptfs/Private.sig").split()
-    order = _load_order(names) | {"daemon": [], "names": signatures, "like": "model", "patience": 60}
+    order = _load_order(names) | {"daemon": [], "names": signatures, "like": "model", "patience": 90}
     vm.write("/root/order", json.dumps(order))
     return _relay([*vm.command(), 'exec python3 -I -B /root/tree/tests/model/load.py "$(cat /root/order)"'])
 
