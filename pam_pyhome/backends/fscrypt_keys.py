@@ -183,18 +183,23 @@ def users(record: OpenRecord, *, neighbours: bool = True) -> tuple[str, ...]:
 def _mounts_inside(record: OpenRecord) -> list[Mount]:
     """What is mounted in the home, and directories of the home that are mounted elsewhere: their key is in use."""
     found = parse_mountinfo(mounts.read_mountinfo())
-    device = {mount.mount_id: mount for mount in found if mount.device == record.device}
-    leading = [mount for mount in device.values() if _is_below(record.mountpoint, mount.mountpoint)]
-    below = max((mount.mountpoint for mount in leading), key=len, default=record.mountpoint)
-    roots = [
-        mount.root.rstrip(b"/") + record.mountpoint[len(below.rstrip(b"/")) :] for mount in leading if mount.mountpoint == below
-    ]
+    device = {mount.mount_id for mount in found if mount.device == record.device}
     return [
         mount
         for mount in found
-        if (mount.parent_id in device and _is_below(mount.mountpoint, record.mountpoint))
-        or (mount.mount_id in device and any(_is_below(mount.root, root) for root in roots))
+        if (mount.mount_id in device and _is_owners(mount.mountpoint, record))
+        or (mount.parent_id in device and _is_owners(os.path.dirname(mount.mountpoint), record))
+        or (mount.parent_id in device and _is_below(mount.mountpoint, record.mountpoint))
     ]
+
+
+def _is_owners(path: bytes, record: OpenRecord) -> bool:
+    """Whether an encrypted directory of the owner's is there, whatever its path was when the home was opened."""
+    try:
+        known = statx.look(path)
+    except OSError:
+        return False
+    return known.device == record.device and known.is_encrypted and known.uid in {claim.uid for claim in record.claims}
 
 
 def _is_below(path: bytes, top: bytes) -> bool:

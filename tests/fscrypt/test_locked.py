@@ -200,3 +200,31 @@ def test_two_users_with_one_uid(machine: FscryptMachine) -> None:
     session.go_on()
     session.finish()
     assert is_locked(machine)
+
+
+HOLD = """
+import sys, time
+sys.path.insert(0, "/usr/lib/pyhome")
+from pam_pyhome.policy.leases import CONVERSION, UserState
+with UserState(61001) as state:
+    assert state.close_gate(1)
+    lease = state.take_lease(CONVERSION)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_home_that_is_being_converted_is_not_taken_away(machine: FscryptMachine) -> None:
+    """Neither by a logout nor by whoever insists; and a conversion that is killed does not keep it open."""
+    session, _ = start(machine, "wait", "close")
+    machine.path("/opt/test/hold").write_text(HOLD, encoding="ascii")
+    with machine.background(["/usr/bin/python3", "-I", "/opt/test/hold"]) as conversion:
+        assert first_line(conversion) == "held"
+        session.go_on()
+        assert session.finish() == ["close 0"]
+        for force in ((), ("--force",)):
+            code, said = says(machine, "lock", "ada", *force)
+            assert (code, "is being converted by pid" in said) == (44, True)
+        assert machine.is_open()
+    with machine.background(pyhomed()):
+        assert eventually(lambda: is_locked(machine))

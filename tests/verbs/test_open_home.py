@@ -97,27 +97,31 @@ def test_everything_about_it(fscrypt_served: FscryptMachine, uid: int) -> None:
     session.finish()
 
 
-def test_a_busy_home_is_partly_locked_and_pyhomed_does_the_rest(fscrypt_served: FscryptMachine) -> None:
+def test_a_busy_home_is_left_as_it_was_and_pyhomed_locks_it_later(fscrypt_served: FscryptMachine) -> None:
     unlock(fscrypt_served, ADA)
     with busy(fscrypt_served) as process:
         holder = first_line(process)
         ran = pyhome(fscrypt_served, ADA, "lock")
         assert (ran.code, ran.out) == (16, "")
         assert ran.err == (
-            f"pyhome lock: /home/ada is only partly locked while it is used by pid {holder} (sleep, uid 0): fd 5 /home/ada/secret; "
+            f"pyhome lock: /home/ada stays open while it is used by pid {holder} (sleep, uid 0): fd 5 /home/ada/secret; "
             "leave it with 'cd /', end what uses it, or insist with --force\n"
         )
-        assert pyhome(fscrypt_served, ADA, "status").out == (
-            "The home of ada is only partly locked: files that are in use stay readable.\n"
-        )
-        assert json.loads(pyhome(fscrypt_served, ROOT, "list", "--json").out)["homes"][0]["state"] == "partly locked"
+        assert fscrypt_served.is_open()
+        assert json.loads(pyhome(fscrypt_served, ROOT, "list", "--json").out)["homes"][0]["state"] == "open"
     assert eventually(lambda: pyhome(fscrypt_served, ROOT, "status", "ada").out == LOCKED, 20)
 
 
 def test_a_partly_locked_home_is_opened_again(fscrypt_served: FscryptMachine) -> None:
+    """The real tool has locked it while it was in use."""
     unlock(fscrypt_served, ADA)
     with busy(fscrypt_served) as process:
         first_line(process)
+        fscrypt_served.fscrypt("lock", "/home/ada", "--user=ada", "--quiet", status=None)
+        assert pyhome(fscrypt_served, ADA, "status").out == (
+            "The home of ada is only partly locked: files that are in use stay readable.\n"
+        )
+        assert json.loads(pyhome(fscrypt_served, ROOT, "list", "--json").out)["homes"][0]["state"] == "partly locked"
         assert pyhome(fscrypt_served, ADA, "lock").code == 16
         assert unlock(fscrypt_served, ADA).code == 0
         assert fscrypt_served.is_open()

@@ -130,19 +130,3 @@ def test_a_neighbour_who_hangs_keeps_nobody(vm: VM, ada: Person, cursor: str) ->
     finally:
         # Not by its name: whoever looks for that in all command lines waits as well.
         vm.run("read pid server </tmp/hang.out; kill -KILL $server $pid; sleep 1; umount /mnt", check=False)
-
-
-def test_a_home_whose_mount_hides_what_says_where_it_is(vm: VM, new_user: Maker, cursor: str) -> None:
-    """What is mounted is found by its key: not by a path that is not to be read any more."""
-    bob = new_user("private")
-    vm.run(f"echo {bob.home} > {bob.home}/.ecryptfs/Private.mnt")
-    with shell.ssh(vm, bob.name, bob.password) as session:
-        assert session.do("cd; cat letter") == people.LETTER
-        with shell.ssh(vm, bob.name, bob.password) as second:
-            assert second.do("cat letter") == people.LETTER
-            second.logout()
-        assert vm.out(f"grep -c '{bob.home} ecryptfs' /proc/mounts") == "1"
-        session.do("cd /")
-        session.logout()
-    vm.wait_until(f"! grep -q '{bob.home}.*ecryptfs' /proc/mounts", 60)
-    vm.wait_for(lambda: LOCKED in vm.journal(cursor), "the home is locked")
