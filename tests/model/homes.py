@@ -127,10 +127,11 @@ def load_there(vm: VM, users: int) -> dict[str, Any]:
     names = [f"user{number}" for number in range(users)]
     for file, lines in zip(("passwd", "group", "shadow"), crowd(["model", *names])):
         vm.run(f"cat >> /etc/{file}", stdin=lines)
+    vm.run("modprobe ecryptfs; pyhome create --backend ecryptfs --password-file - model", stdin=f"{PASSWORD}\n")
     vm.run(
-        "modprobe ecryptfs; pyhome create --backend ecryptfs --password-file - model && pyhome unlock --password-file - model"
-        " && echo written while open > /home/model/secret && chown model: /home/model/secret && pyhome lock model",
-        stdin=f"{PASSWORD}\n{PASSWORD}\n",
+        "pyhome unlock --password-file - model && echo written while open > /home/model/secret"
+        " && chown model: /home/model/secret && pyhome lock model",
+        stdin=f"{PASSWORD}\n",
     )
     vm.write(f"/etc/pam.d/{SERVICE}", DEBIAN.format(arguments=""))
     put(vm)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.one_release("bookworm"), pytest.mark.guarantee(2)]
 
-STEPS = 30
+STEPS = 20
 SHRINK_SECONDS = 240
 USERS = 50
 
