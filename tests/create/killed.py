@@ -38,7 +38,7 @@ class Steps:
         if self.count != self._last:
             return
         if self._how == "fail":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(next(iter(arguments), "")))
         os.kill(os.getpid(), signal.SIGKILL if self._how == "kill" else signal.SIGTERM)
 
 

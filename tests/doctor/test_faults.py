@@ -268,7 +268,7 @@ FAULTS = {
         _all(_real_shell("/bin/bash"), _edit("/etc/shells", f"{STUB}\n", "")), "shell.listed", "warn", "refuse"
     ),
     # Sessions
-    "a record that is not true": Fault(_stale_record, "leases.record", "warn", "not mounted"),
+    "a record that is not true": Fault(_stale_record, "leases.record", "warn", "is open nowhere"),
     "open without a session": Fault(lambda machine: machine.record_home(), "leases.held", "warn", "no session"),
     "lingering": Fault(_lingers, "lingering", "warn", "lingers"),
     # Memory on disk

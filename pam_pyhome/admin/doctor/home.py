@@ -267,7 +267,13 @@ def _about_state(uid: int) -> Iterator[Finding]:
 
 
 def _state(record: OpenRecord) -> str:
-    """How the home that is on record as open is, wherever its path leads."""
+    """How the home that is on record as open is, wherever its path leads by now."""
+    try:
+        status = os.stat(record.mountpoint)
+        if record.backend == "ecryptfs" and f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}" == record.device:
+            return OPEN
+    except OSError:
+        pass
     try:
         return registry.named(record.backend).state_of(record)[0]
     except (OSError, PyhomeError):
