@@ -51,7 +51,13 @@ class Games:
         self.steps = 0
 
     def run(self) -> dict[str, object]:
-        """Play; how many steps there were, and what was wrong if anything was."""
+        """Play; how many steps there were, and what was wrong if anything was. The machine is as it was before."""
+        try:
+            return self._run()
+        finally:
+            self._play.leave()
+
+    def _run(self) -> dict[str, object]:
         for game in self._order.games:
             if (wrong := self.replay(game)) is not None:
                 return self._shrink(game, wrong, "written down")

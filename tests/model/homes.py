@@ -67,6 +67,9 @@ def play_here(machine: CreateMachine, common: dict[str, Any]) -> dict[str, Any]:
 
 def there(vm: VM) -> None:
     """Make the eCryptfs home in a virtual machine, and put there what plays with it."""
+    put(vm)
+    if vm.ok(f"id {USER}"):
+        return
     vm.run(
         f"useradd -m -u {MALLORY} {NEIGHBOUR}; install -d -g {GROUP} /home {PLACE}; modprobe ecryptfs;"
         f"pyhome create --backend ecryptfs --password-file - {USER}",
@@ -80,7 +83,6 @@ def there(vm: VM) -> None:
         stdin=f"{PASSWORD}\n",
     )
     vm.write(f"/etc/pam.d/{SERVICE}", DEBIAN.format(arguments=""))
-    put(vm)
 
 
 def put(vm: VM) -> None:

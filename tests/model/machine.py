@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from tests.model.kernel import call, mount
+from tests.model.kernel import MNT_DETACH, call, mount, umount
 from tests.model.sessions import become
 
 if TYPE_CHECKING:
@@ -171,6 +171,16 @@ def small_disk(where: str) -> None:
     shutil.copytree(where, kept, symlinks=True)
     mount("model", where, "tmpfs", 0, "size=256k,nr_inodes=128,mode=0700")
     shutil.copytree(kept, where, symlinks=True, dirs_exist_ok=True)
+
+
+def own_disk(where: str) -> None:
+    """Take the small file system away again; what is on it stays in the directory."""
+    kept = f"/root/left-{os.path.basename(where)}-{time.monotonic_ns()}"
+    shutil.copytree(where, kept, symlinks=True)
+    umount(where, MNT_DETACH)
+    shutil.rmtree(where)
+    shutil.copytree(kept, where, symlinks=True)
+    os.chmod(where, 0o700)
 
 
 def fill(where: str, *, inodes: bool) -> None:

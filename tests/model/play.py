@@ -30,7 +30,7 @@ from tests.model.sessions import Session, as_user
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-USER, NEIGHBOUR, SERVICE = "ada", "mallory", "model"
+USER, NEIGHBOUR, SERVICE = "grace", "mallory", "model"
 ELSEWHERE, SECOND, OUT_OF_REACH = "/mnt/elsewhere", "/mnt/second", "/root/second"
 IN_USE, BUSY, NO_DAEMON = 44, 16, 43
 OPEN, LOCKED, EITHER = "open", "locked", "either"
@@ -387,8 +387,9 @@ class Play:
         self.bound = True
 
     def unbind(self, _dice: random.Random) -> None:
-        """No more."""
-        umount(ELSEWHERE, MNT_DETACH)
+        """No more, if locking the home has not taken it away."""
+        with contextlib.suppress(OSError):
+            umount(ELSEWHERE, MNT_DETACH)
         self.bound = False
         self._may_lock()
 
@@ -481,13 +482,21 @@ class Play:
             (self.inner, f"{self.home}/directory"), (self.covered, self.home), (self.bound, ELSEWHERE), (self.second, self.second),
         ):  # fmt: skip
             if is_there:
-                umount(what, MNT_DETACH)
+                with contextlib.suppress(OSError):
+                    umount(what, MNT_DETACH)
         self.inner = self.covered = self.bound = False
         self.second = ""
         if self.moved:
             self.move_back(random.Random())
         for directory in (self.place, os.path.dirname(self.place)):
             os.chmod(directory, 0o755)
+
+    def leave(self) -> None:
+        """Put the machine's own disks back in the place of the small ones."""
+        self.daemon.strike(children=True)
+        for where in (machine.RUN, machine.LIB):
+            machine.own_disk(where)
+        self.daemon.start()
 
     def reset(self) -> None:
         """Make it as it was at first by force, whatever state pyhome has left it in."""
