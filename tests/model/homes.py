@@ -127,14 +127,15 @@ def load_here(machine: CreateMachine, users: int) -> dict[str, Any]:
 def load_there(vm: VM, users: int) -> dict[str, Any]:
     """The same with eCryptfs homes."""
     names = [f"user{number}" for number in range(users)]
-    for file, lines in zip(("passwd", "group", "shadow"), crowd(["model", *names])):
-        vm.run(f"cat >> /etc/{file}", stdin=lines)
-    vm.run("modprobe ecryptfs; pyhome create --backend ecryptfs --password-file - model", stdin=f"{PASSWORD}\n")
-    vm.run(
-        "pyhome unlock --password-file - model && echo written while open > /home/model/secret"
-        " && chown model: /home/model/secret && pyhome lock model",
-        stdin=f"{PASSWORD}\n",
-    )
+    if not vm.ok("id model"):
+        for file, lines in zip(("passwd", "group", "shadow"), crowd(["model", *names])):
+            vm.run(f"cat >> /etc/{file}", stdin=lines)
+        vm.run("modprobe ecryptfs; pyhome create --backend ecryptfs --password-file - model", stdin=f"{PASSWORD}\n")
+        vm.run(
+            "pyhome unlock --password-file - model && echo written while open > /home/model/secret"
+            " && chown model: /home/model/secret && pyhome lock model",
+            stdin=f"{PASSWORD}\n",
+        )
     vm.write(f"/etc/pam.d/{SERVICE}", DEBIAN.format(arguments=""))
     put(vm)
     signatures = vm.out("cat /home/.ecryptfs/model/.ecryptfs/Private.sig").split()

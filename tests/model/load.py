@@ -32,7 +32,8 @@ def main() -> None:
     daemon = Daemon(order["daemon"])
     for user, home in order["homes"].items():
         if order["like"]:
-            _copy(order["like"], user)
+            if not os.path.isdir(home):
+                _copy(order["like"], user)
         else:
             made = pyhome("create", "--password-file", "-", user, stdin=order["password"] + "\n")
             assert made.code == 0, made
