@@ -14,6 +14,7 @@ import pwd
 import shutil
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ def main() -> None:
     try:
         daemon.start()
         said = _play(order)
+    except BaseException:
+        # What still runs has the same output: without a last line, its reader would wait for that.
+        said = {"sessions": 0, "open": 0, "leases": 0, "left": [traceback.format_exc()]}
     finally:
         daemon.strike(children=True)
     print(json.dumps(said), flush=True)

@@ -32,5 +32,5 @@ def test_many_users_at_once_leave_nothing_behind(tmp_path: Path, build: Build, t
         machine.furnish_create()
         machine.write_stack(SERVICE, DEBIAN.format(arguments=""))
         said = homes.load_here(machine, USERS)
-    assert (said["sessions"], said["open"], said["leases"]) == (4 * USERS, USERS, 4 * USERS)
     assert said["left"] == []
+    assert (said["sessions"], said["open"], said["leases"]) == (4 * USERS, USERS, 4 * USERS)
