@@ -42,7 +42,7 @@ def main() -> None:
     try:
         daemon.start()
         said = _play(order)
-    except BaseException:
+    except Exception:  # noqa: BLE001 - whatever it is, it is told
         # What still runs has the same output: without a last line, its reader would wait for that.
         said = {"sessions": 0, "open": 0, "leases": 0, "left": [traceback.format_exc()]}
     finally:
