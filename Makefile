@@ -13,7 +13,7 @@ ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-e
 
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help demo demo-vm test test-fast test-large fuzz bench deb arch lint shim clean dependencies
+.PHONY: help demo demo-vm test test-fast test-large fuzz model bench deb arch lint shim clean dependencies
 
 help:
 	@echo 'make demo        watch an encrypted home open and close, here, in seconds; nothing is changed'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-fast   the tests that need no root and no virtual machine'
 	@echo 'make test-large  encrypt and decrypt 20 000 files, killed all the way; takes an hour'
 	@echo 'make fuzz        feed the parsers with anything for FUZZ_SECONDS=600 in all; FUZZ_TARGETS="policy relay" chooses some'
+	@echo 'make model       thousands of random steps with homes, STEPS=5000: what pyhome says is what the kernel says'
 	@echo 'make bench       how fast it is, beside pam_ecryptfs and pam_fscrypt'
 	@echo 'make deb         dist/pyhome_*.deb'
 	@echo 'make arch        dist/pyhome-*.pkg.tar.zst'
@@ -65,6 +66,9 @@ test-large: deb shim $(VENV)/ready
 
 fuzz: $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.fuzz.run
+
+model: deb shim $(VENV)/ready
+	$(ROOT) $(PYTHON) -m tests.model.run '$(STEPS)' '$(SEED)' '$(GAME)' '$(KIND)'
 
 bench: deb shim $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.bench.run

@@ -129,12 +129,3 @@ def test_nothing_is_added_to_the_session_keyring(machine: FscryptMachine) -> Non
     assert "backend=fscrypt" in said
     assert sum("keyring: " in line for line in said) == 1, said
     assert not any("user: " in line or line.startswith("key=") for line in said), said
-
-
-@pytest.mark.guarantee(2)
-def test_many_sessions_leave_nothing_behind(machine: FscryptMachine) -> None:
-    assert machine.log_in(PASSWORD, READ) == OPENED
-    before = machine.run(["sh", "-c", "ls -R /run/pyhome /var/lib/pyhome; cat /proc/keys | grep -c fscrypt; true"])
-    for _ in range(3):
-        assert machine.log_in(PASSWORD, READ) == OPENED
-    assert machine.run(["sh", "-c", "ls -R /run/pyhome /var/lib/pyhome; cat /proc/keys | grep -c fscrypt; true"]) == before

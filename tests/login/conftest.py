@@ -25,8 +25,12 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tree(tmp_path_factory.mktemp("tree"))
+
+
+def make_tree(place: Path) -> Path:
     """The Python tree as it is installed: links resolved, compiled."""
-    copy = tmp_path_factory.mktemp("tree") / "pam_pyhome"
+    copy = place / "pam_pyhome"
     shutil.copytree(REPOSITORY / "pam_pyhome", copy, ignore=shutil.ignore_patterns("__pycache__", "*.c", "*.h"))
     compileall.compile_dir(copy, quiet=1, stripdir=str(copy.parent), prependdir="/usr/lib/pyhome")
     return copy

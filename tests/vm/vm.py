@@ -116,7 +116,8 @@ class VM:
         words = ["ssh", "-F", "none", "-p", str(self.qemu.port), *options]
         return [*words, *(word for option in fixed for word in ("-o", option)), f"{user}@127.0.0.1"]
 
-    def _root_ssh(self) -> list[str]:
+    def command(self) -> list[str]:
+        """The command line with which the host runs a command of root's: append it."""
         shared = ["ControlMaster=auto", f"ControlPath={self.work}/ctl", "ControlPersist=600"]
         return self.ssh("root", "-i", str(self.image / "key"), *(word for option in shared for word in ("-o", option)))
 
@@ -129,7 +130,7 @@ class VM:
         """Run a shell command as root. A failure raises :class:`CommandError` unless ``check`` is false."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         try:
-            result = _host([*self._root_ssh(), command], stdin=data, timeout=timeout)
+            result = _host([*self.command(), command], stdin=data, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             tail = self.qemu.console_tail()
             raise VMError(f"{self.suite}: no end after {timeout} s: {command}\nThe console said:\n{tail}") from error
@@ -139,7 +140,7 @@ class VM:
 
     def relay(self, command: str, *, timeout: float) -> None:
         """Run a long command of root's; what it prints is seen while it runs."""
-        subprocess.run([*self._root_ssh(), command], check=True, stdin=subprocess.DEVNULL, timeout=timeout)
+        subprocess.run([*self.command(), command], check=True, stdin=subprocess.DEVNULL, timeout=timeout)
 
     def out(self, command: str, *, timeout: float = RUN_TIMEOUT) -> str:
         """What a root command that succeeds prints, without the last line feed."""
@@ -173,7 +174,7 @@ class VM:
 
     def read(self, source: str) -> bytes:
         """The bytes of a file in the machine."""
-        command = [*self._root_ssh(), f"cat {shlex.quote(source)}"]
+        command = [*self.command(), f"cat {shlex.quote(source)}"]
         return subprocess.run(command, capture_output=True, check=True, timeout=RUN_TIMEOUT).stdout
 
     def cursor(self) -> str:

@@ -1,0 +1,31 @@
+"""Random games with an eCryptfs home, and many users at once: what pyhome says is what the kernel says, and nothing is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.model import homes
+from tests.model.known import BOTH
+
+if TYPE_CHECKING:
+    from tests.vm.vm import VM
+
+pytestmark = [pytest.mark.one_release("bookworm"), pytest.mark.guarantee(2)]
+
+STEPS = 20
+SHRINK_SECONDS = 240
+USERS = 50
+
+
+def test_what_is_said_of_the_home_is_so(vm: VM) -> None:
+    homes.there(vm)
+    found = homes.play_there(vm, homes.order(STEPS, None, BOTH, SHRINK_SECONDS))
+    assert homes.shown(found) == ""
+
+
+def test_many_users_at_once_leave_nothing_behind(vm: VM) -> None:
+    said = homes.load_there(vm, USERS)
+    assert said["left"] == []
+    assert (said["sessions"], said["open"], said["leases"]) == (4 * USERS, USERS, 4 * USERS)
