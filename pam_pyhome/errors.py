@@ -20,13 +20,14 @@ class _AboutThing(Exception):  # noqa: N818 - a part of errors, and none by itse
 
 
 class _AboutPath(Exception):  # noqa: N818 - as above
-    """The `path` that it happened to, and the `reason`."""
+    """The `path` that it happened to, and the `reason`; `detail` may be empty."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, path: str, reason: str, detail: str = "") -> None:
+        """Keep the facts."""
+        super().__init__(f"{path}: {reason}{': ' if detail else ''}{detail}")
         self.path = path
         self.reason = reason
+        self.detail = detail
 
 
 class _AboutUser(Exception):  # noqa: N818 - as above
@@ -367,17 +368,10 @@ class NothingFoundError(_AboutPath, PyhomeError):
     exit_code = 90
 
 
-class PlaceError(PyhomeError):
+class PlaceError(_AboutPath, PyhomeError):
     """The directory at `path` is not one that a home is opened at, or was: the `reason`, a constant of `admin.salvage_facts`."""
 
     exit_code = 91
-
-    def __init__(self, path: str, reason: str, detail: str = "") -> None:
-        """Keep the facts."""
-        super().__init__(f"{path}: {reason}{': ' if detail else ''}{detail}")
-        self.path = path
-        self.reason = reason
-        self.detail = detail
 
 
 class KeyFilesLostError(_AboutPath, PyhomeError):

@@ -23,7 +23,7 @@ HOSTILE = [
 #: A command in quotation marks, up to the thing that is put in.
 COMMAND = re.compile(r"(?:^|[^\w])['`](?:pyhome|fscrypt|systemctl|journalctl|chown|chmod|mount|umount|rm|cp|chsh|kill) [^'`]*$")
 #: What may stand in a command as it is: words of ours.
-WORDS = {"uid", "verb", "option", "direction", "unit", "binary", "token", "detail"}
+WORDS = {"uid", "verb", "option", "direction", "unit", "binary", "token", "detail", "edit"}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -200,7 +200,8 @@ def _about_early(files: Files, person: Person) -> Iterator[Finding]:
             place = refused.trail[at].rule.place
             text = f"whoever fails at {rule.module}.so is refused only behind {place}, which derives keys for nothing"
             simple = dict(rule.actions) == pam_stack.REQUIRED and rule.line == rule.last
-            mend = f"sed -i '{rule.line}s/required/requisite/' {rule.file}" if simple else f"editor {rule.file}"
+            edit = f"sed -i '{rule.line}s/required/requisite/'" if simple else "editor"
+            mend = f"{edit} {quoted(rule.file)}"
             yield Finding(WARN, "pam.early", f"{person.service}, {rule.place}", text, mend)
 
 
