@@ -55,15 +55,11 @@ def open_with(pamh: Handle, backend: Backend, opened: OpenedHome | None, keyring
             if not state.close_gate(GATE_SECONDS):
                 pamh.log_error("another process has been opening or locking the home for too long")
                 return False
-            is_open = _attach(pamh, backend, state, opened, keyring_choice)
-            on_record = state.read_record() is not None
+            return _attach(pamh, backend, state, opened, keyring_choice)
     except (OSError, PyhomeError) as error:
         # As where /run is full: what cannot be recorded is not opened, because nobody would lock it.
         _say_not_opened(pamh, error)
         return False
-    if on_record:
-        _watch(pamh)
-    return is_open
 
 
 def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome | None, keyring_choice: str) -> bool:
@@ -75,8 +71,11 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
             _adopt(pamh, state, record)
         except OSError as error:
             pamh.log_error(f"the home is open, and that cannot be recorded: {error}")
+        _watch(pamh)
         return True
     if opened is None:
+        if state.read_record() is not None:
+            _watch(pamh)
         _say_locked(pamh, backend)
         return False
     try:
@@ -116,8 +115,13 @@ def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome,
     """
     earlier = state.read_record()
     try:
-        planned = lambda record: _record(pamh, state, _beside(record, earlier))  # noqa: E731 - one line says it
-        record = backend.attach(pamh.account, opened, planned)
+
+        def note(planned: OpenRecord) -> None:
+            _record(pamh, state, _beside(planned, earlier))
+            # Before there is anything to lock: should this process and its session be killed, somebody knows of the home.
+            _watch(pamh)
+
+        record = backend.attach(pamh.account, opened, note)
         keys = _give_keys(pamh, opened, keyring_choice) if backend.gives_session_keys else ()
         record = _beside(record, earlier).but(keys=keys)
         state.write_record(record)
@@ -159,17 +163,9 @@ def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
         refuse_another(pamh.account, state)
         if locking.what_is_open(state, backend, pamh.account) is not None:
             return False
-        try:
-            _mount(pamh, backend, state, opened, "none")
-        except (PyhomeError, OSError):
-            if state.read_record() is not None:
-                _watch(pamh)
-            raise
-        is_on_hold = not state.is_held()
-        if is_on_hold:
+        _mount(pamh, backend, state, opened, "none")
+        if not state.is_held():
             state.hold()
-    if not is_on_hold:
-        _watch(pamh)
     return True
 
 

@@ -164,7 +164,8 @@ def pyhomed() -> list[str]:
     unit = (REPOSITORY / "packaging/files/pyhomed.service").read_text(encoding="ascii")
     (line,) = [line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet=")]
     names = [f"+{name.lower()}" for name in line.partition("=")[2].replace("CAP_", "").split()]
-    confined = ["setpriv", "--no-new-privs", f"--bounding-set={','.join(['-all', *names])}"]
+    # In the place of the unit's LimitMEMLOCK, which not every machine may raise.
+    confined = ["setpriv", "--no-new-privs", f"--bounding-set={','.join(['-all', '+ipc_lock', *names])}"]
     return [*confined, "/usr/bin/python3", "-ISB", "/usr/lib/pyhome/pyhomed"]
 
 
