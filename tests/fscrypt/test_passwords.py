@@ -171,7 +171,7 @@ def test_a_change_without_room_for_copies_fails_before_it_begins_or_not_at_all(m
     machine.run(fill, status=None)
     assert Talk(machine, oldauthtok=NEW, authtok=OTHER).phase(CHAUTHTOK, PRELIM) == AUTHTOK_ERR
     machine.protector().write_bytes(b"damaged")
-    assert [machine.inside("unlock", each)[:5] for each in (PASSWORD, NEW)] == ["Wrong", "1 Tru"]
+    assert [machine.inside("unlock", each)[:5] for each in (PASSWORD, NEW)] == ["Wrong", "2 Tru"]
 
 
 @pytest.mark.guarantee(11)

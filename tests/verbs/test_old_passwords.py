@@ -45,7 +45,7 @@ def test_passwd_of_the_home_alone(fscrypt_served: FscryptMachine) -> None:
     assert "An older password of the home of ada still opens a copy of its key file" in status
     assert "written while open" not in machine.log_in(PASSWORD, READ)
     machine.protector().write_bytes(b"damaged")
-    assert [machine.inside("unlock", each)[:5] for each in (PASSWORD, NEW)] == ["Wrong", "1 Tru"]
+    assert [machine.inside("unlock", each)[:5] for each in (PASSWORD, NEW)] == ["Wrong", "2 Tru"]
     lines = machine.pam("login", "ada", *answers(PASSWORD, NEW), "auth", "setcred", "open", READ, "close")
     assert "written while open" in lines
     assert machine.log_in(PASSWORD, READ) == OPENED  # the account's own password, so the home has it now
