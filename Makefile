@@ -4,9 +4,6 @@ SHELL  = /bin/bash
 VENV   = build/venv
 PYTHON = $(VENV)/bin/python
 PYTEST = $(PYTHON) -m pytest -p tests.no_skips -p no:cacheprovider -v
-# The quick ones first. The virtual machines, one for each Debian release at the same time, are a run of their own.
-SUITES = $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))
-HERE   = tests/unit $(filter-out tests/unit tests/vm,$(SUITES))
 # Mounting, name spaces and virtual machines' disks need root.
 FUZZ   = SECONDS RUNS TARGETS
 ROOT   = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI --preserve-env=PYHOME_CACHE $(FUZZ:%=--preserve-env=FUZZ_%))
@@ -53,10 +50,9 @@ demo: shim $(VENV)/ready
 demo-vm: deb $(VENV)/ready
 	$(ROOT) $(PYTHON) -m tests.vm.demo
 
-# The virtual machines, which take longest, begin at once; most other tests wait more than they work.
+# Most tests wait more than they work, so all begin at once.
 test: lint deb shim
-	$(ROOT) $(PYTHON) -m tests.vm.together & machines=$$!; \
-	$(ROOT) $(PYTEST) --durations=15 $(HERE); here=$$?; wait $$machines && exit $$here
+	$(ROOT) $(PYTHON) -m tests.together
 
 test-fast: $(VENV)/ready
 	$(PYTEST) tests/unit
