@@ -1,4 +1,4 @@
-"""Work on file systems that may be slow or hostile: done by a child process, which its caller waits for so long and no longer."""
+"""Work where others may keep one waiting: done by a child process, which its caller waits for so long and no longer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pam_pyhome.kernel.process import alarm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SIGKILL = 9
-_BURIAL_SECONDS = 0.05
-_WRITER = 3
+_BURIAL_SECONDS = 0.5
+_WRITER = 0
+_END = b"\0"
+_MOST_SAID = 1 << 20
 
 
 def said_by(work: Callable[[int], None], *, seconds: float, most: int) -> bytes:
@@ -39,6 +41,24 @@ def said_by(work: Callable[[int], None], *, seconds: float, most: int) -> bytes:
     finally:
         os.close(reader)
         _end(pid)
+
+
+def lines_of(work: Callable[[], Iterable[bytes]], *, seconds: float) -> tuple[tuple[bytes, ...], bool]:
+    """The lines, without LF and NUL in them, that `work` yields in a child in `seconds`; and whether it came to its end."""
+
+    def say(out: int) -> None:
+        for line in work():
+            _write(out, line + b"\n")
+        _write(out, _END)
+
+    said = said_by(say, seconds=seconds, most=_MOST_SAID)
+    whole, end, _ = said.rpartition(_END)
+    return tuple((whole if end else said).split(b"\n")[:-1]), bool(end)
+
+
+def _write(out: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(out, text) :]
 
 
 def _run(work: Callable[[int], None], writer: int, seconds: float) -> None:

@@ -4,7 +4,7 @@ Not seen are descriptors on their way through a socket, those of an io_uring, an
 path; nor are processes under a subordinate uid known to be the user's. So nothing may rely on nobody being found.
 
 The processes may be anybody's, and some are made to keep whoever looks at them waiting: reading ``/proc/PID/maps`` waits for the
-lock of a memory map. So all that is done here has a deadline (`kernel.bounded`), files are named by links, which no server is asked
+lock of a memory map. So all that is done here has a deadline (`kernel.forked`), files are named by links, which no server is asked
 for, and mappings are looked at last, when nothing else was found.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from pam_pyhome.kernel import bounded, statx
+from pam_pyhome.kernel import forked, statx
 from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ def holders_below(
     """
     prefix = directory.rstrip("/") + "/" if directory else ""
     sought = _Sought(f"{major}:{minor}", prefix, owner, whose)
-    lines, _ = bounded.look(lambda: _search(sought), LOOK_SECONDS)
+    lines, _ = forked.lines_of(lambda: _search(sought), seconds=LOOK_SECONDS)
     return tuple(os.fsdecode(line) for line in lines)
 
 

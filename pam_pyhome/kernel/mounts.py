@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 
-from pam_pyhome.kernel import bounded
+from pam_pyhome.kernel import forked
 from pam_pyhome.kernel.libc import check, proto
 
 TYPE_CHECKING = False
@@ -111,7 +111,7 @@ def elsewhere(words: tuple[bytes, ...], devices: tuple[str, ...]) -> tuple[tuple
     And those of the file systems `devices` that may still be there, mounted or not: they are as long as anybody has a mount or a
     file of theirs, be it in a socket. Where the kernel does not say that, none of them.
     """
-    lines, is_whole = bounded.look(lambda: _look_elsewhere(words, devices), LOOK_SECONDS)
+    lines, is_whole = forked.lines_of(lambda: _look_elsewhere(words, devices), seconds=LOOK_SECONDS)
     pairs = [line.split(b" ", 1) for line in lines]
     there = [content.decode("ascii") for kind, content in pairs if kind == _THERE]
     shown = tuple((int(kind), content + b"\n") for kind, content in pairs if kind != _THERE)

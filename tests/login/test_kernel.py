@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import keyutils  # type: ignore[import-untyped]  # the distribution ships no types
 import pytest
 
-from pam_pyhome.kernel import bounded, keyring, mounts
+from pam_pyhome.kernel import forked, keyring, mounts
 from pam_pyhome.kernel.holders import holders
 from pam_pyhome.kernel.process import parent_of, real_user, rights_of, start_time
 from tests.login.homes import ADA, AS_ADA, LoginMachine, first_line
@@ -269,11 +269,11 @@ def test_who_keeps_a_look_waiting_is_given_up(tmp_path: Path) -> None:
         time.sleep(60)
 
     began = time.monotonic()
-    lines, is_whole = bounded.look(work, 0.5)
+    lines, is_whole = forked.lines_of(work, seconds=0.5)
     assert (lines[0], is_whole) == (b"found", False)
     assert lines[1].count(b"'") <= 4  # its end of the pipe, and the listing
     assert time.monotonic() - began < 5
-    assert bounded.look(lambda: [b"all", b"", b"of it"], 5) == ((b"all", b"", b"of it"), True)
+    assert forked.lines_of(lambda: [b"all", b"", b"of it"], seconds=5) == ((b"all", b"", b"of it"), True)
     os.close(gate)
 
 
