@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pam_pyhome.errors import FormatError
-from pam_pyhome.formats.escape import undo_octal
+from pam_pyhome.formats.escape import lines, undo_octal
 from pam_pyhome.record import Record
 
 WHAT = "fstab"
@@ -27,7 +27,7 @@ class Entry(Record):
 def parse_fstab(data: bytes) -> list[Entry]:
     """All lines that make sense."""
     found = []
-    for line in data.splitlines():
+    for line in lines(data):
         fields = line.split()
         if len(fields) < _FIELDS or fields[0].startswith(b"#"):
             continue
@@ -59,6 +59,6 @@ def _escaped(part: bytes) -> bytes:
 def parse_unit(data: bytes, where: bytes) -> Entry | None:
     """What the unit for a mount point mounts; None if it does not say."""
     values = [
-        line.partition(b"=")[2].strip() for line in data.splitlines() if line.partition(b"=")[0].strip() == b"What"
+        line.partition(b"=")[2].strip() for line in lines(data) if line.partition(b"=")[0].strip() == b"What"
     ]
     return Entry(_unquoted(values[-1]), where, by_root_only=True) if values and values[-1] else None

@@ -13,6 +13,8 @@ from pam_pyhome.formats import (
     ecryptfs_wrapped,
     fscrypt_conf,
     fscrypt_meta,
+    fstab,
+    trusted,
 )
 from pam_pyhome.formats.ecryptfs_key import DerivedKey, is_signature
 from pam_pyhome.formats.fscrypt_renewal import emit_renewal, is_renewal, parse_renewal
@@ -203,3 +205,35 @@ def renewal(data: bytes) -> None:
         assert is_renewal(data)
         assert emit_renewal(found) == data
         assert parsed(fscrypt_meta.parse_protector, data, found.descriptor) is None
+
+
+# Which file systems root has approved
+
+
+@target(
+    "fstab",
+    seeds=[
+        b"UUID=1234-ABCD /mnt/data\\040disk ext4 rw,noatime 0 2\n# comment\n/dev/sdb1 /media/stick auto user,noauto 0 0\n",
+        b'LABEL="a b"\t/x\tbtrfs\tdefaults,x-systemd.automount\r\n',
+    ],
+)
+def fstab_lines(data: bytes) -> None:
+    """A mount point is one, and has a unit with a name."""
+    for entry in fstab.parse_fstab(data):
+        assert entry.where == b"/" or not entry.where.endswith(b"/")
+        assert fstab.unit_name(entry.where).isascii()
+        assert b"\n" not in entry.what.encode("utf-8", "surrogateescape") or b"\\012" in data
+
+
+@target("mount-unit", seeds=[b"[Mount]\nWhat=/dev/disk/by-uuid/1234\nWhere=/srv\n", b'What = UUID="12"\nWhat='])
+def mount_unit(data: bytes) -> None:
+    """It says what is mounted, or nothing."""
+    found = fstab.parse_unit(data, b"/srv")
+    assert found is None or (found.what and found.where == b"/srv" and found.by_root_only)
+
+
+@target("approval", seeds=[trusted.emit_approval(trusted.Approval("1234-ABCD", "serial X\\1", "/mnt/a b", "ada")), b"uuid=1\n"])
+def approval(data: bytes) -> None:
+    """What is read, written and read again is the same."""
+    found = parsed(trusted.parse_approval, data)
+    assert found is None or trusted.parse_approval(trusted.emit_approval(found)) == found
