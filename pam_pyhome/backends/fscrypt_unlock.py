@@ -49,11 +49,10 @@ def unlock(
     attempt = try_all(account, home, password, exact=exact, proved=proved)
     change = None if proved else _prepare(account, home, attempt, rewrap)
     _mend_policy(account, home, attempt)
-    is_key = attempt.candidate.is_recovery
     keys = [(label(home.policy.identifier, home.mount), home_key(home, attempt)[1])]
     if attempt.candidate.is_login:
         keys.append((PROTECTOR + attempt.candidate.descriptor, attempt.secret))
-    return OpenedHome(account.name, backend, tuple(keys), change, is_key and change is None, b"" if is_key else attempt.content)
+    return OpenedHome(account.name, backend, tuple(keys), change, attempt.candidate.is_recovery and change is None, attempt.content)
 
 
 def usable_home(account: Account) -> Home:
