@@ -169,7 +169,9 @@ def small_disk(where: str) -> None:
         return
     kept = f"/root/kept-{os.path.basename(where)}-{time.monotonic_ns()}"
     shutil.copytree(where, kept, symlinks=True)
-    mount("model", where, "tmpfs", 0, "size=256k,nr_inodes=128,mode=0700")
+    found = [os.path.join(place, name) for place, inner, files in os.walk(kept) for name in (*inner, *files)]
+    room = 262144 + sum(os.lstat(path).st_blocks * 512 for path in found)
+    mount("model", where, "tmpfs", 0, f"size={room},nr_inodes={128 + len(found)},mode=0700")
     shutil.copytree(kept, where, symlinks=True, dirs_exist_ok=True)
 
 
