@@ -36,7 +36,7 @@ from pam_pyhome.policy import verbs
 from pam_pyhome.policy.leases import CONVERSION, GATE_SECONDS, UserState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pam_pyhome.admin.conversion_checks import Outlook
     from pam_pyhome.admin.conversion_kinds import Progress
@@ -91,19 +91,17 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
             backend = registry.named(outlook.backend)
             backend.unlock(account, password, exact=True)
             was_locked = backend.mounted(account) is None
-            lease = _hold(account)
-            try:
-                _unlock(account, password)
-                checks.check_files(account, kinds.named(outlook.backend))
-                record = _begin_decrypting(journal, outlook, record)
-                _empty(journal, record, password, watcher)
-            except BaseException:
-                if was_locked:
-                    with contextlib.suppress(PyhomeError, OSError):
-                        _lock(account)
-                raise
-            finally:
-                os.close(lease)
+            with _held(account):
+                try:
+                    _unlock(account, password)
+                    checks.check_files(account, kinds.named(outlook.backend))
+                    record = _begin_decrypting(journal, outlook, record)
+                    _empty(journal, record, password, watcher)
+                except BaseException:
+                    if was_locked:
+                        with contextlib.suppress(PyhomeError, OSError):
+                            _lock(account)
+                    raise
         _finish(journal, kinds.named(outlook.backend))
 
 
@@ -296,12 +294,18 @@ def _empty(journal: Journal, record: Record, password: bytes, watcher: Watcher) 
     raise HomeChangesError(account.name)
 
 
-def _hold(account: Account) -> int:
+@contextlib.contextmanager
+def _held(account: Account) -> Iterator[None]:
     """Hold the home as a session does while it is copied, so that nobody's logout or `pyhome lock` ends that."""
     with UserState(account.uid) as state:
         if not state.close_gate(GATE_SECONDS):
             raise HomeElsewhereError(account.name)
-        return state.take_lease(CONVERSION)
+        lease = state.take_lease(CONVERSION)
+        state.open_gate()
+        try:
+            yield
+        finally:
+            state.end_lease(CONVERSION, lease)
 
 
 def _unlock(account: Account, password: bytes) -> None:

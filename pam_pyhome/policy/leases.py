@@ -118,6 +118,11 @@ class UserState:
         os.write(fd, emit_lease(LeaseInfo(os.getpid(), start_time(os.getpid()), service, "", "")))
         return fd
 
+    def end_lease(self, service: str, fd: int) -> None:
+        """Give up what `take_lease` took."""
+        self._remove(f"{LEASE_PREFIX}{os.getpid()}.{service}")
+        os.close(fd)
+
     def _leases(self) -> list[str]:
         """The names of all lease files, dead ones included."""
         return sorted(name for name in os.listdir(self._directory) if name.startswith(LEASE_PREFIX))
