@@ -139,13 +139,13 @@ def load_there(vm: VM, users: int) -> dict[str, Any]:
     vm.write(f"/etc/pam.d/{SERVICE}", DEBIAN.format(arguments=""))
     put(vm)
     signatures = vm.out("cat /home/.ecryptfs/model/.ecryptfs/Private.sig").split()
-    order = _load_order(names) | {"daemon": [], "names": signatures, "like": "model", "patience": 90}
+    order = _load_order(names) | {"daemon": [], "names": signatures, "like": "model", "patience": 90, "at_once": 6}
     vm.write("/root/order", json.dumps(order))
     return _relay([*vm.command(), 'exec python3 -I -B /root/tree/tests/model/load.py "$(cat /root/order)"'])
 
 
 def _load_order(names: list[str]) -> dict[str, Any]:
-    return {"homes": {name: f"/home/{name}" for name in names}, "password": PASSWORD, "service": SERVICE}
+    return {"homes": {name: f"/home/{name}" for name in names}, "password": PASSWORD, "service": SERVICE, "at_once": len(names)}
 
 
 def _relay(command: list[str]) -> dict[str, Any]:
