@@ -53,7 +53,7 @@ def main() -> None:
 def _play(order: dict[str, Any]) -> dict[str, Any]:
     homes: dict[str, str] = order["homes"]
     began = time.monotonic()
-    users, sessions = list(homes), []
+    users, sessions = list(homes), list[Session]()
     while users:
         # As many at once as the machine can derive keys for in the time that a login is given.
         some, users = users[: order["at_once"]], users[order["at_once"] :]
