@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import sys
 import time
 
 from pam_pyhome.formats import broker
@@ -18,19 +19,27 @@ from pam_pyhome.host.children import Children, Loop
 from pam_pyhome.host.guests import BACKLOG, Guests
 from pam_pyhome.host.messages import Messages
 from pam_pyhome.host.watching import watch
-from pam_pyhome.kernel.log import WARNING, begin, log
-from pam_pyhome.kernel.process import protect_memory
+from pam_pyhome.kernel.log import ERROR, WARNING, begin, log
+from pam_pyhome.kernel.process import join_first_mount_namespace, protect_memory
 from pam_pyhome.policy.leases import users_with_records
 from pam_pyhome.policy.sessions import DAEMON_SOCKET
 
 FIRST_PASSED_SOCKET = 3
 IDLE_SECONDS = 10.0
 AGAIN_SECONDS = 1.0
+_WRONG_CONFIGURATION = 78
+_CURE = "take what gives it one, such as PrivateTmp=, out of pyhomed.service: 'systemctl cat pyhomed.service' shows it"
 
 
 def main() -> None:
     """Serve until nothing is open (socket-activated) or for ever."""
     begin("pyhomed")
+    try:
+        join_first_mount_namespace()
+    except OSError as error:
+        # What is unmounted in another one stays mounted where people are, and its keys would be gone.
+        log(ERROR, f"has a mount name space of its own, in which no home can be locked ({error.strerror}); {_CURE}")
+        sys.exit(_WRONG_CONFIGURATION)
     protect_memory()
     # One descriptor for each open home, and no more than the service manager allows.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

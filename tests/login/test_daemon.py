@@ -376,3 +376,9 @@ def test_activated_by_a_socket_it_ends_when_nothing_is_open(
             going_on.kill(pid)
             assert eventually(lambda: not opened.exists())
     assert machine.path(SOCKET).exists()  # it is the service manager's, who will be asked again there
+
+
+def test_in_a_mount_name_space_of_its_own_it_does_not_run(machine: LoginMachine) -> None:
+    """As a setting like PrivateTmp= gives it: what it unmounts there stays mounted where people are."""
+    machine.run(["unshare", "--mount", *pyhomed()], status=78)
+    assert "has a mount name space of its own, in which no home can be locked" in machine.log()

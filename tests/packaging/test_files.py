@@ -25,8 +25,8 @@ OWN_NAMESPACE = (
 )  # fmt: skip
 
 
-#: These are system calls that are refused, and a name space of another kind: a virtual machine shows that it hides no mounts.
-NO_NAMESPACE = {"ProtectClock", "ProtectHostname", "PrivateNetwork"}
+#: These are system calls that are refused, and nothing else.
+NO_NAMESPACE = {"ProtectClock", "ProtectHostname"}
 
 #: Fields that are no lines of the file: one setting for the PAM line of sshd only, and what comes with the value of another.
 NO_LINES = {"ssh_unlock", "locked_wait", "unknown"}
