@@ -29,7 +29,7 @@ def furnish(machine: Machine) -> None:
     hashed = cheap_hash()
     for name, uid in (("ada", ADA), ("eve", EVE), ("opa", OPA)):
         machine.add_user(name, uid, password=hashed, encrypted=name != "eve")
-    machine.record_open(OPA, "/home/opa")
+    machine.record_open(OPA, "/home/opa", user="opa")
     config = "/home/.ecryptfs/ada/.ecryptfs"
     script = f"""
     mkdir /home/.ecryptfs/ada/.Private
