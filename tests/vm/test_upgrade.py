@@ -130,7 +130,7 @@ def test_upgraded_while_homes_are_open(old: VM) -> None:
         assert not person.opens_with(PASSWORD)
     # What the release before has begun, this one ends.
     vm.run(f"pyhome confirm --yes {eve.name}")
-    assert vm.out("ls -A /home | grep -c pyhome || true") == "0"
+    assert not vm.ok(f"test -e /home/.pyhome-converting.{eve.name}")
 
 
 def still_there(person: Person, session: Shell) -> None:
