@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tests.model.games import Step
     from tests.vm.vm import VM
 
+#: A crowd that does not come to its end is ended then.
+LONGEST_SECONDS = 420
 HERE = Path(__file__).parent
 PASSWORD = "correct horse"
 PLACE = "/home/staff"
@@ -121,7 +124,7 @@ def load_here(machine: CreateMachine, users: int) -> dict[str, Any]:
         with machine.path(f"/etc/{file}").open("a", encoding="ascii") as stream:
             stream.write(lines)
     order = _load_order(names) | {"daemon": pyhomed(), "names": [], "like": "", "patience": 40}
-    return _relay(machine.enter(["/usr/bin/python3", "-I", "-B", str(HERE / "load.py"), json.dumps(order)], {}))
+    return _relay(machine.enter(["/usr/bin/python3", "-I", "-B", str(HERE / "load.py"), json.dumps(order)], {}), LONGEST_SECONDS)
 
 
 def load_there(vm: VM, users: int) -> dict[str, Any]:
@@ -141,20 +144,24 @@ def load_there(vm: VM, users: int) -> dict[str, Any]:
     signatures = vm.out("cat /home/.ecryptfs/model/.ecryptfs/Private.sig").split()
     order = _load_order(names) | {"daemon": [], "names": signatures, "like": "model", "patience": 90, "at_once": 6}
     vm.write("/root/order", json.dumps(order))
-    return _relay([*vm.command(), 'exec python3 -I -B /root/tree/tests/model/load.py "$(cat /root/order)"'])
+    return _relay([*vm.command(), 'exec python3 -I -B /root/tree/tests/model/load.py "$(cat /root/order)"'], LONGEST_SECONDS)
 
 
 def _load_order(names: list[str]) -> dict[str, Any]:
     return {"homes": {name: f"/home/{name}" for name in names}, "password": PASSWORD, "service": SERVICE, "at_once": len(names)}
 
 
-def _relay(command: list[str]) -> dict[str, Any]:
-    """Show what a program prints while it runs; its last line is the result."""
+def _relay(command: list[str], seconds: float = threading.TIMEOUT_MAX) -> dict[str, Any]:
+    """Show what a program prints while it runs, for so many seconds; its last line is the result."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace") as process:
         assert process.stdout is not None
+        patience = threading.Timer(seconds, process.kill)
+        patience.daemon = True
+        patience.start()
         while not (last := process.stdout.readline()).startswith("{"):
             assert last, "the model has ended without a result"
             print(last, end="", flush=True, file=sys.stderr)
+        patience.cancel()
     found: dict[str, Any] = json.loads(last)
     return found
 
