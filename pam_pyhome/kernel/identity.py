@@ -7,13 +7,12 @@ import fcntl
 import os
 import struct
 
+from pam_pyhome.kernel.filesystems import uuid_of
 from pam_pyhome.kernel.libc import check, proto
 from pam_pyhome.kernel.mounts import filesystem_magic
 from pam_pyhome.record import Record
 
-_GET_UUID = 0x80111500  # FS_IOC_GETFSUUID of linux/fs.h, since Linux 6.9
 _GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION
-_UUID_SIZE = 16
 #: ext2 to ext4 and btrfs make their `f_fsid` of the UUID; others make it of the device number.
 _LASTING_FSID = frozenset({0xEF53, 0x9123683E})
 
@@ -41,20 +40,7 @@ def identity_of(fd: int) -> Identity:
     """The identity of the directory or file open as `fd`, which must not be O_PATH. OSError."""
     magic = filesystem_magic(fd)
     fsid = f"{os.fstatvfs(fd).f_fsid:x}" if magic in _LASTING_FSID else ""
-    return Identity(_uuid(fd), fsid, os.fstat(fd).st_ino, _generation(fd), _birth(fd))
-
-
-def _uuid(fd: int) -> str:
-    """As udev and blkid write it."""
-    argument = bytearray(1 + _UUID_SIZE)
-    try:
-        fcntl.ioctl(fd, _GET_UUID, argument)
-    except OSError:
-        return ""
-    if argument[0] != _UUID_SIZE or not any(argument[1:]):
-        return ""
-    text = argument[1:].hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+    return Identity(uuid_of(fd) or "", fsid, os.fstat(fd).st_ino, _generation(fd), _birth(fd))
 
 
 def _generation(fd: int) -> str:
