@@ -6,6 +6,7 @@ believe in a home is not carried out of it either.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import grp
 import os
@@ -13,7 +14,8 @@ import pwd
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pam_pyhome.backends import registry
+from pam_pyhome.admin import accounts
+from pam_pyhome.backends import ecryptfs_store, registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import PyhomeError, UnsafeFileError
 from pam_pyhome.kernel import files, fscrypt
@@ -22,11 +24,12 @@ from pam_pyhome.policy.users import uid_min
 from pam_pyhome.sshd.layout import Origin, Problem, Source, User
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 KEY_FILE_MAX = 8 * 1024 * 1024
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOBODY = 65534
+_SOME = 5
 _PATTERN = set(" \t,\"'!*?#\\")
 _NO_HOMES = {"/", "/nonexistent", "/dev/null"}
 
@@ -44,12 +47,14 @@ class Own(NamedTuple):
 
 
 def everybody() -> dict[str, User]:
-    """All ordinary users whom the password database lists, by name."""
+    """All ordinary users, by name."""
     minimum = uid_min()
     found: dict[str, User] = {}
-    for entry in pwd.getpwall():
-        if minimum <= entry.pw_uid != _NOBODY and entry.pw_dir.startswith("/") and entry.pw_dir not in _NO_HOMES:
-            found.setdefault(entry.pw_name, User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir))
+    listed = [User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir) for entry in pwd.getpwall()]
+    others = accounts.unlisted(Account(*user) for user in listed)
+    for user in [*listed, *(User(each.name, each.uid, each.gid, each.home) for each in others)]:
+        if minimum <= user.uid != _NOBODY and user.home.startswith("/") and user.home not in _NO_HOMES:
+            found.setdefault(user.name, user)
     return found
 
 
@@ -57,6 +62,15 @@ def roots() -> list[str]:
     """The names of uid 0 that sshd_config(5) can spell."""
     names = dict.fromkeys(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == 0)
     return [name for name in names if not set(name) & _PATTERN]
+
+
+def members(groups: Iterable[str]) -> list[str]:
+    """Some users who are in these groups."""
+    found: list[str] = []
+    for name in groups:
+        with contextlib.suppress(KeyError, ValueError):
+            found += grp.getgrnam(name).gr_mem[:_SOME]
+    return found
 
 
 def look_up(name: str) -> User | None:
@@ -74,6 +88,12 @@ def has_encrypted_home(user: User) -> bool:
         return registry.find(Account(*user)) is not None
     except (OSError, PyhomeError):
         return True
+
+
+def may_be_locked(user: User, own: Own | None) -> bool:
+    """Whether it is worth asking, which is slow: a home with keys in it is seldom locked, and shows it then."""
+    places = (f"{user.home}/.ecryptfs", f"{ecryptfs_store.SHARED}/{user.name}")
+    return own is None or not own.sources or any(map(os.path.lexists, places))
 
 
 def is_locked(user: User) -> bool:
