@@ -15,8 +15,10 @@ from pam_pyhome.admin.fscrypt_costs import PATH as COSTS
 from pam_pyhome.cli import homes_text, options, plans, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
-from pam_pyhome.cli.failure import CommandError, reported
+from pam_pyhome.cli.failure import CommandError, insist_on_root, reported
 from pam_pyhome.cli.recovery_show import Keeper, show_key
+from pam_pyhome.cli.streams import OutputError
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.errors import (
     CreateError,
     FormatError,
@@ -57,7 +59,7 @@ _ADVICE = {
 }
 
 
-@click.command(help="Make an encrypted home for USER, and the account if there is none.")
+@click.command(cls=RootCommand, help="Make an encrypted home for USER, and the account if there is none.")
 @options.USER
 @options.BACKEND
 @options.PASSWORD_FILE
@@ -68,8 +70,7 @@ def create(
     user: str, backend: str | None, password_file: str | None, recovery_file: str | None, *, qr: bool, as_json: bool
 ) -> None:
     """Make a home."""
-    if os.geteuid() != 0:
-        raise CommandError("makes homes for others; run it as root", 1)
+    insist_on_root("makes homes for others")
     recovery_show.check_options(qr=qr, as_json=as_json)
     keeper = Keeper(user, recovery_file, qr=qr)
 
@@ -144,6 +145,9 @@ def _reported(user: str, keeper: Keeper) -> Iterator[None]:
             except StorageError as error:
                 line = f"{user}: {error.what}: {error.reason}; nothing was changed, try again when that is repaired"
                 raise CommandError(line, error.exit_code) from error
+    except OutputError:
+        keeper.discard()
+        raise
     except CommandError as error:
         keeper.discard()
         if keeper.shown:

@@ -11,6 +11,7 @@ from pam_pyhome.admin import ecryptfs_tools as tools
 from pam_pyhome.cli import homes_json, options, plans
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.cli.terminal import Secrets, emit
+from pam_pyhome.cli.usage import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ KEYRING = "user keyring"
 _RAW = {"ignore_unknown_options": True}
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def ecryptfs(context: click.Context) -> None:
     """Work on eCryptfs key files and keys, as the ecryptfs-* tools do."""
@@ -136,5 +137,4 @@ def _print_written(path: str, *, as_json: bool) -> None:
 
 
 def _print(line: bytes, fields: dict[str, object] | None = None) -> None:
-    with reported("standard output"):
-        emit(line if fields is None else plans.as_text(fields).encode())
+    emit(line if fields is None else plans.as_text(fields).encode())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import click
 
 from pam_pyhome.cli.advice import one_line, sentence
-from pam_pyhome.errors import PyhomeError
+from pam_pyhome.errors import NotAllowedError, PyhomeError
 from pam_pyhome.formats.facts import Failure
 from pam_pyhome.policy.failures import failure_of
 
@@ -41,6 +42,13 @@ class CommandError(Exception):
             return self._failure
         cause = self.__cause__
         return failure_of(cause) if isinstance(cause, (PyhomeError, OSError)) else Failure(self.exit_code, "")
+
+
+def insist_on_root(why: str) -> None:
+    """CommandError unless root runs the command; `why` it has to."""
+    if os.geteuid() != 0:
+        code = NotAllowedError.exit_code
+        raise CommandError(f"{why}; run it as root", code, Failure(code, NotAllowedError.__name__, "", why))
 
 
 @contextlib.contextmanager

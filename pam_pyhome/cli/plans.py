@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import click
 from pam_pyhome.admin import plan as plans
 from pam_pyhome.cli import options
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError, insist_on_root
 from pam_pyhome.errors import PyhomeError
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ def reported(thing: str, *, advice: str, interrupted: str) -> Iterator[None]:
 
     `thing` is what an error without a path happened to; `advice` follows what pyhome itself says.
     """
-    if os.geteuid() != 0:
-        raise CommandError("reads and writes files of root; run it as root", 1)
+    insist_on_root("reads and writes files of root")
     try:
         yield
     except PyhomeError as error:

@@ -13,6 +13,7 @@ from pam_pyhome.admin import accounts
 from pam_pyhome.cli import plans, recovery_page
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.recovery_page import Page
+from pam_pyhome.cli.streams import OutputError
 from pam_pyhome.cli.terminal import emit
 from pam_pyhome.errors import QrCodeError, RecoveryFileError
 
@@ -41,12 +42,17 @@ def check_options(*, qr: bool, as_json: bool) -> None:
 
 
 def show_key(user: str, recovery: str, *, as_json: bool) -> None:
-    """Print the recovery key; it must have reached whoever reads it before the home can be used. OSError."""
-    if as_json:
-        emit(plans.as_text({"user": user, "recovery_key": recovery}).encode())
-        return
-    emit(f"The recovery key of {one_line(user)}. Write it down, it is shown only now.".encode())
-    emit(f"It opens the home whatever becomes of the password:\n\n    {recovery}\n".encode("ascii"))
+    """Print the recovery key; it must have reached whoever reads it before the home can be used. OutputError."""
+    text = (
+        plans.as_text({"user": user, "recovery_key": recovery})
+        if as_json
+        else f"The recovery key of {one_line(user)}. Write it down, it is shown only now.\n"
+        f"It opens the home whatever becomes of the password:\n\n    {recovery}\n"
+    )
+    try:
+        emit(text.encode())
+    except OutputError as error:
+        raise OutputError(error.reason, "and start again: nothing was changed") from None
 
 
 class Keeper:
@@ -81,7 +87,7 @@ class Keeper:
             raise RecoveryFileError(path, _INSIDE)
 
     def show(self, recovery: str, *, quiet: bool = False) -> None:
-        """What was asked for, besides the key itself; `quiet`: without words. RecoveryFileError; OSError."""
+        """What was asked for, besides the key itself; `quiet`: without words. RecoveryFileError; OutputError."""
         self.shown = True
         if self._qr:
             paper = sys.stdout.isatty()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,8 @@ import click
 from pam_pyhome.admin import login_shell
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import CommandError, reported
+from pam_pyhome.cli.failure import CommandError, insist_on_root, reported
+from pam_pyhome.cli.usage import RootCommand, RootGroup
 from pam_pyhome.errors import LoginShellError
 from pam_pyhome.formats.shells import PATH
 from pam_pyhome.formats.words import quoted
@@ -32,7 +32,7 @@ _ADVICE = {
 }
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=RootGroup, invoke_without_command=True)
 @click.pass_context
 def shell(context: click.Context) -> None:
     """Unlock homes at the login shell, for logins by key."""
@@ -40,7 +40,7 @@ def shell(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@shell.command(help="Make pyhome-shell the login shell of USER.")
+@shell.command(cls=RootCommand, help="Make pyhome-shell the login shell of USER.")
 @options.USER
 @options.YES
 @options.JSON
@@ -57,7 +57,7 @@ def enable(user: str, *, yes: bool, as_json: bool) -> None:
         click.echo(f"'pyhome shell disable {quoted(user)}' takes it back")
 
 
-@shell.command(help="Give USER the real shell back.")
+@shell.command(cls=RootCommand, help="Give USER the real shell back.")
 @options.USER
 @options.YES
 @options.JSON
@@ -72,7 +72,7 @@ def disable(user: str, *, yes: bool, as_json: bool) -> None:
     _print(found, changed=changed, as_json=as_json)
 
 
-@shell.command(help="Say which login shell and which real shell USER has.")
+@shell.command(cls=RootCommand, help="Say which login shell and which real shell USER has.")
 @options.USER
 @options.JSON
 @click.pass_context
@@ -97,8 +97,7 @@ def _print(found: login_shell.Found, *, changed: bool | None, as_json: bool) -> 
 @contextlib.contextmanager
 def _reported(user: str) -> Iterator[None]:
     """Turn what goes wrong into a CommandError. Everything here is root's."""
-    if os.geteuid() != 0:
-        raise CommandError("changes files of root; run it as root", 1)
+    insist_on_root("changes files of root")
     try:
         with reported(PATH):
             yield

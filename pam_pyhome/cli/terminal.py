@@ -6,6 +6,8 @@ import os
 import sys
 import termios
 
+from pam_pyhome.cli.streams import OutputError
+
 LINE_MAX = 4096
 _INPUT = 0
 _OUTPUT = 1
@@ -46,7 +48,10 @@ def ask(prompt: str) -> bytes:
 
 
 def emit(line: bytes) -> None:
-    """Print one line. OSError if it cannot be written as a whole."""
+    """Print one line. OutputError if it cannot be written as a whole."""
     rest = memoryview(line + b"\n")
-    while rest:
-        rest = rest[os.write(_OUTPUT, rest) :]
+    try:
+        while rest:
+            rest = rest[os.write(_OUTPUT, rest) :]
+    except OSError as error:
+        raise OutputError(error.strerror or str(error)) from None

@@ -297,8 +297,8 @@ FAILURES: dict[str, tuple[list[str], bytes, int, list[str]]] = {
     "too few arguments": (["rewrap", "FILE", "x"], b"", 2, ["see 'pyhome ecryptfs rewrap --help'"]),
     "no arguments": (["wrap"], b"", 2, ["FILE is missing; see 'pyhome ecryptfs wrap --help'"]),
     "a passphrase to add": (["add-passphrase", "x"], b"", 2, ["not taken from the command line; see"]),
-    "an unknown option": (["add-passphrase", "--all"], b"", 2, ["No such option: --all; see"]),
-    "an unknown verb": (["unlock"], b"", 2, ["No such command 'unlock'; see 'pyhome ecryptfs --help'"]),
+    "an unknown option": (["add-passphrase", "--all"], b"", 2, ["there is no option --all; see"]),
+    "an unknown verb": (["unlock"], b"", 2, ["there is no verb 'unlock'; see 'pyhome ecryptfs --help'"]),
     "a line break in a path": (["unwrap", "new\nline", "x"], b"", 1, ["new\\nline: No such file"]),
 }
 
@@ -352,9 +352,9 @@ def test_a_full_keyring_says_so(sandbox: Sandbox) -> None:
 
 def test_output_that_cannot_be_written_is_a_failure(sandbox: Sandbox, file: Path) -> None:
     ran = sandbox.run("sh", "-c", '"$@" > /dev/full', "sh", *OURS, "unwrap", str(file), WORD)
-    assert_one_line(ran, "standard output: No space left on device; free some", code=1)
+    assert_one_line(ran, "the standard output cannot be written: No space left on device; send it somewhere else", code=1)
     ran = sandbox.run("sh", "-c", '"$@" >&-', "sh", *OURS, "unwrap", str(file), WORD)
-    assert_one_line(ran, "standard output: Bad file descriptor", code=1)
+    assert_one_line(ran, "the standard output cannot be written: Bad file descriptor", code=1)
 
 
 def test_an_interrupted_prompt_leaves_the_terminal_as_it_was(sandbox: Sandbox, file: Path) -> None:
