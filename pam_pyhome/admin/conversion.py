@@ -26,7 +26,6 @@ from pam_pyhome.errors import (
     HomeElsewhereError,
     NotOpenedError,
     PyhomeError,
-    StorageError,
 )
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
@@ -173,10 +172,10 @@ def was_opened(record: Record) -> bool:
 
 
 def _same(journal: Journal, outlook: Outlook) -> Record | None:
-    """The record as it was looked at. StorageError if another process has gone on meanwhile."""
+    """The record as it was looked at. HomeElsewhereError if another process has gone on meanwhile."""
     record = journal.read()
     if record != outlook.record:
-        raise StorageError(f"the home of {outlook.account.name}", "another pyhome has converted it meanwhile")
+        raise HomeElsewhereError(outlook.account.name, "converting")
     return record
 
 

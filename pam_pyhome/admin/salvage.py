@@ -233,16 +233,17 @@ def all_open() -> list[OpenRecord]:
 
 
 def close(directory: str) -> OpenRecord:
-    """Close the home that is open at a directory; what was open. PlaceError if none is.
+    """Close the home that is open at a directory, or the one that lies there; what was open. PlaceError if none is, or several.
 
     HomeBusyError while it is in use; what could be taken back is, and the rest the next time.
     """
     place = os.path.realpath(directory)
     with Register() as register:
-        found = register.at(place)
-        if found is None:
-            raise PlaceError(directory, facts.NOT_OPEN)
-        name, record = found
+        at = register.at(place)
+        found = [at] if at is not None else register.lying_in(place)
+        if len(found) != 1:
+            raise PlaceError(directory, facts.SEVERAL if found else facts.NOT_OPEN)
+        ((name, record),) = found
         _close(register, name, record)
         return record
 

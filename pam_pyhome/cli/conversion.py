@@ -146,7 +146,7 @@ def _convert(run: _Run, backend: str | None, path: str | None, *, dry_run: bool,
     if dry_run:
         return
     question = f"{run.direction.capitalize()} the home of {one_line(run.user)}?"
-    options.confirm(question, yes=yes, show=lambda: _print_outlook(run, outlook))
+    options.confirm(question, yes=yes, show=lambda: _say_outlook(run, outlook))
     password = _password(run.user, run.direction, path)
     create.end_properly()
     _warn_of_keys(run, outlook)
@@ -178,7 +178,11 @@ def _give_up(run: _Run, *, yes: bool) -> bool:
 def _print_outlook(run: _Run, outlook: Outlook) -> None:
     if run.as_json:
         plans.print_json(_planned(outlook))
-        return
+    else:
+        _say_outlook(run, outlook)
+
+
+def _say_outlook(run: _Run, outlook: Outlook) -> None:
     for line in conversion_text.outlook(outlook, conversion_checks.estimate(outlook)):
         run.say(line)
 

@@ -9,7 +9,7 @@ from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin import tree
 from pam_pyhome.admin.conversion_checks import size
 from pam_pyhome.admin.conversion_record import is_swapped, place_of, record_path
-from pam_pyhome.cli import create
+from pam_pyhome.cli import create, homes_text
 from pam_pyhome.errors import (
     ConversionError,
     CopyDiffersError,
@@ -28,6 +28,7 @@ from pam_pyhome.errors import (
     WrongPassphraseError,
 )
 from pam_pyhome.formats.words import quoted
+from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
     from pam_pyhome.admin.conversion_checks import Outlook
@@ -163,7 +164,7 @@ def _defect(error: PyhomeError, user: str, verb: str) -> str:  # noqa: C901 - on
         case HomeInUseError():
             return f"the home is in use by {'; '.join(error.sessions)}; log out there"
         case HomeElsewhereError():
-            return "another process is opening or locking the home; try again in a moment"
+            return homes_text.failed(failure_of(error), user)
         case SpaceError():
             return f"{error.where} has {error.free} free and the copy needs {error.needed}; free some space"
         case CopyError():

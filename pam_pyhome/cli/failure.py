@@ -56,9 +56,10 @@ def reported(thing: str) -> Iterator[None]:
     """Turn what goes wrong with `thing` into a CommandError."""
     try:
         yield
-    except PyhomeError as error:
-        raise CommandError(sentence(error, thing), error.exit_code) from error
-    except OSError as error:
-        raise CommandError(sentence(error, thing), 1) from error
+    except (PyhomeError, OSError) as error:
+        failure = failure_of(error)
+        if thing.endswith(f"/{failure.what}"):  # it was opened below a directory that was open
+            failure = Failure(failure.code, failure.kind, thing, failure.reason, failure.lines)
+        raise CommandError(sentence(error, thing), failure.code, failure) from error
     except KeyboardInterrupt as error:
         raise CommandError(f"{thing}: interrupted; start again if that was not meant", INTERRUPTED) from error

@@ -39,7 +39,7 @@ def list_(*, as_json: bool) -> None:
         elif found:
             _print(homes_text.table(homes_text.home_rows(found)))
         else:
-            click.echo("There is no encrypted home.", err=True)
+            click.echo(homes_text.NO_HOMES, err=True)
 
 
 @click.command(help="Say whether the home of USER is open, and who holds it.")
@@ -59,6 +59,8 @@ def status(user: str | None, *, as_json: bool) -> None:
             click.echo(homes_json.listing(found, conversions, removals))
             return
         _print(map(homes_text.headline, found))
+        if not (found or conversions or removals):
+            click.echo(homes_text.NO_HOMES, err=True)
         if os.geteuid() != 0:
             _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
         _print(homes_text.older_password(facts) for facts in found if any(slot.kind == OLDER for slot in facts.slots))

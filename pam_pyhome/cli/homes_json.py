@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pam_pyhome.admin.conversion_record import is_swapped, place_of
-from pam_pyhome.cli.options import JSON_VERSION
+from pam_pyhome.cli import json_text
 from pam_pyhome.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def error(failure: Failure, message: str, fields: Mapping[str, object] | None = 
 
 
 def _emit(**fields: object) -> str:
-    return json.dumps({"version": JSON_VERSION, **fields}, indent=2)
+    return json_text.whole(fields)
 
 
 def home(facts: HomeFacts) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _UPDATE_ADVICE = {
     update_facts.WRONG_LOGIN: "give the one that the user logs in with",
     update_facts.NO_CONF: "have root run 'pyhome update --costs' once, which measures this machine",
 }
+NO_HOMES = "There is no encrypted home."
 _JOURNAL = "journalctl -b -t pam_pyhome -t pyhomed"
 
 
@@ -182,7 +183,8 @@ def failed(failure: Failure, user: str) -> str:
         else f"the home of {what} is in use by {who}; log out there, wait for it with --wait, or insist with --force",
         "HomeBusyError": f"{what} {reason}{_because(who)}; "
         "leave it with 'cd /', end what uses it, or insist with --force",
-        "HomeElsewhereError": f"another process is opening or locking the home of {what}; try again in a moment",
+        "HomeElsewhereError": f"{reason}; "
+        + (f"'pyhome status {quoted(what)}' tells how far it is" if "converting" in reason else "try again in a moment"),
         "PasswordUnchangedError": f"{reason}; nothing was changed, {_PASSWORD_ADVICE.get(reason, 'start again')}",
         "NoAnswerError": f"{reason}; type it at the prompt, or give it with --password-file",
         "WrongPassphraseError": f"this password does not open the home{_of(user)}; try the one from before its last change",

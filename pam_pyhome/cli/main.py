@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from pam_pyhome import __version__
-from pam_pyhome.cli import homes_json, streams
+from pam_pyhome.cli import homes_json, json_text, streams
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import INTERRUPTED, CommandError
 from pam_pyhome.cli.usage import PROGRAM, Group, sentence
@@ -87,6 +87,7 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; its exit status."""
+    json_text.start()
     try:
         result = cli.main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except CommandError as error:

@@ -45,7 +45,7 @@ class _Wishes:
 @click.option("--writable", is_flag=True, help="Let its files be changed.")
 @click.option("--list", "only_list", is_flag=True, help="List the homes at PATH and open none.")
 @click.option("--metadata", type=click.Path(), metavar="DIRECTORY", help="Where else the key files of that machine are.")
-@click.option("--close", "closing", is_flag=True, help="Close the home that is open at PATH.")
+@click.option("--close", "closing", is_flag=True, help="Close the home that is open at PATH, or was opened from it.")
 @options.PASSWORD_FILE
 @options.JSON
 def recover(

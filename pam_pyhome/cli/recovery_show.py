@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import accounts
-from pam_pyhome.cli import plans, recovery_page
+from pam_pyhome.cli import json_text, recovery_page
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.recovery_page import Page
 from pam_pyhome.cli.streams import OutputError
@@ -44,7 +44,7 @@ def check_options(*, qr: bool, as_json: bool) -> None:
 def show_key(user: str, recovery: str, *, as_json: bool) -> None:
     """Print the recovery key; it must have reached whoever reads it before the home can be used. OutputError."""
     text = (
-        plans.as_text({"user": user, "recovery_key": recovery})
+        json_text.first_part({"user": user, "recovery_key": recovery})
         if as_json
         else f"The recovery key of {one_line(user)}. Write it down, it is shown only now.\n"
         f"It opens the home whatever becomes of the password:\n\n    {recovery}\n"

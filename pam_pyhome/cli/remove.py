@@ -19,6 +19,7 @@ from pam_pyhome.cli.failure import INTERRUPTED, CommandError, insist_on_root
 from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.errors import (
     HomeBusyError,
+    HomeElsewhereError,
     HomeInUseError,
     NoHomeError,
     NoUserError,
@@ -146,7 +147,7 @@ def _failed(error: PyhomeError | OSError, user: str) -> str:
             return f"{user}: the home is in use by {'; '.join(error.sessions)}; log out there"
         case NoHomeError():
             return f"{user} has no encrypted home; 'userdel --remove' is for others"
-        case NoUserError():
+        case NoUserError() | HomeElsewhereError():
             return homes_text.failed(failure_of(error), user)
         case StorageError():
             return f"{user}: {error.what}: {error.reason}; give this again when that is repaired"

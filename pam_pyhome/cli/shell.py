@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import login_shell
-from pam_pyhome.cli import options, plans
+from pam_pyhome.cli import homes_text, options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.failure import CommandError, insist_on_root, reported
 from pam_pyhome.cli.usage import RootCommand, RootGroup
-from pam_pyhome.errors import LoginShellError
+from pam_pyhome.errors import LoginShellError, NoUserError
 from pam_pyhome.formats.shells import PATH
 from pam_pyhome.formats.words import quoted
+from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ADVICE = {
-    login_shell.NO_USER: "check the name",
     login_shell.SYSTEM_USER: "leave its shell as it is",
     login_shell.NOT_ENCRYPTED: "there is nothing that a login shell could unlock",
     login_shell.NO_LOGIN: "give the user another one with 'chsh' first",
@@ -103,6 +103,8 @@ def _reported(user: str) -> Iterator[None]:
             yield
     except CommandError as failure:
         cause = failure.__cause__
+        if isinstance(cause, NoUserError):
+            raise CommandError(homes_text.failed(failure_of(cause), user), cause.exit_code) from cause
         if not isinstance(cause, LoginShellError):
             raise
         detail = f" ({cause.detail})" if cause.detail else ""

@@ -327,6 +327,15 @@ def test_failures(
     }
 
 
+def test_nobody_is_asked_for_a_secret_of_a_file_that_is_not_there(sandbox: Sandbox, file: Path) -> None:
+    file.unlink()
+    for verb in ("unwrap", "insert", "rewrap"):
+        said, status = on_terminal(sandbox, [*OURS, verb, str(file)], [])
+        assert status == 1, said
+        assert b"assphrase" not in said.replace(os.fsencode(file), b""), said
+        assert b"No such file or directory" in said
+
+
 def test_a_malformed_rc_file_is_named(sandbox: Sandbox) -> None:
     (sandbox.home / ".ecryptfsrc").write_text("salt=0123456789abcdeg\n")
     ran = sandbox.ours("add-passphrase", "-", stdin=b"x")
