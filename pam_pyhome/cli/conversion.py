@@ -197,6 +197,7 @@ def _described(outlook: Outlook, seconds: float) -> dict[str, object]:
         "home": outlook.account.home,
         "direction": outlook.direction,
         "backend": outlook.backend,
+        "storage": outlook.storage or outlook.account.home,
         "entries": outlook.survey.entries,
         "size": outlook.survey.size,
         "needed": outlook.needed,

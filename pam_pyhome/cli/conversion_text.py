@@ -68,18 +68,15 @@ def outlook(found: Outlook, seconds: float) -> list[str]:
     goes_on = ", going on from where an earlier run was stopped" if found.goes_on else ""
     room = f"a copy needs {size(found.needed)}, {size(found.free)} are free"
     until = f"in {place_of(account)} until 'pyhome confirm {quoted(account.name)}'"
+    takes = homes_text.duration(seconds)
+    other = ", which is on another file system than the home" if found.elsewhere else ""
+    where = [f"  the files will be in {found.storage}{other}"] if found.storage not in ("", account.home) else []
     return [
         f"{account.name}: {found.direction} {account.home} {what}{goes_on}",
         f"  {found.survey.entries} files and directories, {size(found.survey.size)}; {room}",
-        f"  it takes about {duration(seconds)}; the home is used as it is until the copy is verified, and is kept then {until}",
+        *where,
+        f"  it takes about {takes}; the home is used as it is until the copy is verified, and is kept then {until}",
     ]
-
-
-def duration(seconds: float) -> str:
-    """So long, roughly."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
-    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def done(found: Outlook) -> str:

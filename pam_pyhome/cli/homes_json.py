@@ -14,16 +14,21 @@ from pam_pyhome.errors import ConversionError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pam_pyhome.admin.conversion_progress import Running
     from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
 
 
-def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = ()) -> str:
+def listing(
+    homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = (),
+    running: Sequence[Running] = (),
+) -> str:
     """Any number of homes; of `status` also what is kept from before, or not finished."""
     found: dict[str, object] = {"homes": [home(facts) for facts in homes]}
     if conversions is not None:
         found["conversions"] = [_conversion(each) for each in conversions]
         found["removals"] = list(removals)
+        found["running"] = [each._asdict() for each in running]
     return _emit(**found)
 
 
