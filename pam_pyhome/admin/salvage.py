@@ -18,7 +18,6 @@ from pam_pyhome.admin.salvage_find import ECRYPTFS, Home, Places
 from pam_pyhome.admin.salvage_record import BASE, Register
 from pam_pyhome.backends import ecryptfs_salvage, fscrypt_keys, fscrypt_salvage, fscrypt_store
 from pam_pyhome.errors import (
-    FormatError,
     HomeBusyError,
     KeyFilesLostError,
     OldPolicyError,
@@ -29,7 +28,7 @@ from pam_pyhome.errors import (
 )
 from pam_pyhome.formats.fscrypt_key import policy_name
 from pam_pyhome.formats.mountinfo import parse_mountinfo
-from pam_pyhome.formats.recovery import MISTYPED, parse_recovery, typed_fscrypt, typed_passphrase
+from pam_pyhome.formats.recovery import mistyped, typed_fscrypt, typed_passphrase
 from pam_pyhome.formats.state import Claim, OpenRecord
 from pam_pyhome.kernel import files, fscrypt, mounts, trees
 from pam_pyhome.kernel.holders import holders_below
@@ -64,18 +63,7 @@ def unlock(home: Home, secret: bytes, places: Places) -> Unlocked:
     try:
         return _unlock(home, secret, places)
     except WrongPassphraseError:
-        raise WrongPassphraseError(_mistyped(secret)) from None
-
-
-def _mistyped(secret: bytes) -> str:
-    """What is wrong with a recovery key, if it was meant to be one; else nothing."""
-    try:
-        parse_recovery(secret.decode("ascii"))
-    except UnicodeDecodeError:
-        return ""
-    except FormatError as error:
-        return error.reason if error.reason.startswith(MISTYPED) else ""
-    return ""
+        raise WrongPassphraseError(mistyped(secret)) from None
 
 
 def _unlock(home: Home, secret: bytes, places: Places) -> Unlocked:

@@ -30,19 +30,20 @@ class Secrets:
         return line.removesuffix(b"\n")
 
 
-def ask(prompt: str) -> bytes:
-    """What is typed at the terminal, without echo, with the end of its line. OSError if there is no terminal."""
+def ask(prompt: str, *, shown: bool = False) -> bytes:
+    """What is typed at the terminal, `shown` or without echo, with the end of its line. OSError if there is no terminal."""
     fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         before = termios.tcgetattr(fd)
-        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        silent = [*before[:3], before[3] if shown else before[3] & ~termios.ECHO, *before[4:]]
         try:
             termios.tcsetattr(fd, termios.TCSAFLUSH, silent)
             os.write(fd, prompt.encode() + b": ")
             return os.read(fd, LINE_MAX)
         finally:
             termios.tcsetattr(fd, termios.TCSAFLUSH, before)
-            os.write(fd, b"\n")
+            if not shown:
+                os.write(fd, b"\n")
     finally:
         os.close(fd)
 
