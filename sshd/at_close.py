@@ -10,16 +10,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
+from pam_pyhome import events
 from pam_pyhome.admin import login_shell
 from pam_pyhome.errors import PyhomeError
-from pam_pyhome.formats.words import one_line
-from pam_pyhome.kernel.log import NOTICE, WARNING, begin, log
+from pam_pyhome.formats.words import one_line, quoted
+from pam_pyhome.kernel.log import Person, begin, log
 from pam_pyhome.policy import own_keys
-from pam_pyhome.sshd import inspection, manage
+from pam_pyhome.sshd import inspection, manage, people
+
+if TYPE_CHECKING:
+    from pam_pyhome.kernel.log import Whose
+    from pam_pyhome.sshd.survey import Survey
 
 _INHERITED_MAX = 65536
 _SHOWN_MAX = 5
+_TURNS_MAX = 10
 
 
 def main() -> None:
@@ -28,19 +35,35 @@ def main() -> None:
     begin("pyhome-sync")
     if own_keys.TELL in sys.argv[1:2]:
         sys.exit(_tell(sys.argv[2]))
-    name = sys.argv[1] if len(sys.argv) > 1 else None
+    if len(sys.argv) > 1:
+        sys.exit(_carry(sys.argv[1]))
+    # systemd does not tell of what changes while this is at work.
+    for _ in range(_TURNS_MAX):
+        before = _accounts()
+        status = _carry("")
+        if _accounts() == before:
+            break
+    sys.exit(status)
+
+
+def _accounts() -> tuple[int, int]:
+    """What changes with /etc/passwd."""
+    status = os.stat("/etc/passwd")
+    return status.st_ino, status.st_mtime_ns
+
+
+def _carry(name: str) -> int:
+    """Do it for one user, or for everybody; the exit status."""
     _keep_stubs(name)
-    whose = f"user {name}" if name is not None else "all users"
+    whose = (people.look_up(name) or Person(name)) if name else None
     try:
-        found = manage.sync_if_wanted(name) if name is not None else manage.sync_everybody()
+        found = manage.sync_if_wanted(name) if name else manage.sync_everybody()
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
-        log(WARNING, f"{whose}: the layout for sshd is as it was: {error}")
-        sys.exit(1)
+        log(events.KEYS_NOT_CARRIED, str(error), whose)
+        return 1
     if found is not None:
-        for change in found.changes[:_SHOWN_MAX]:
-            log(NOTICE, f"{whose}: {change.path} has the user's own keys as they are now")
-        for problem in found.problems[:_SHOWN_MAX]:
-            log(NOTICE, f"{whose}: {problem.path}:{problem.line}: {problem.reason}")
+        note(found, whose)
+    return 0
 
 
 def _tell(name: str) -> int:
@@ -51,16 +74,32 @@ def _tell(name: str) -> int:
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
         sys.stdout.write(f"{one_line(str(error))}\n")
         return 1
+    note(found, people.look_up(name))
     lines = [f"{problem.path}:{problem.line}: {problem.reason}" for problem in found.problems]
     lines += inspection.unread(site, found) if site is not None else ()
     sys.stdout.writelines(f"{one_line(line)}\n" for line in lines)
     return own_keys.CHANGED if found.changes else own_keys.UNCHANGED
 
 
-def _keep_stubs(name: str | None) -> None:
+def _keep_stubs(name: str) -> None:
     """Whoever has pyhome-shell and chooses another shell gets that behind it."""
     try:
-        for user, shell in login_shell.keep(name):
-            log(NOTICE, f"user {user}: the real shell is {shell} now, behind pyhome-shell; 'pyhome shell disable' gives that up")
+        for user, shell in login_shell.keep(name or None):
+            advice = f"'pyhome shell disable {quoted(user)}' gives that up"
+            log(events.SHELL_CHANGED, f"the real shell is {shell} now, behind pyhome-shell; {advice}", people.look_up(user))
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
-        log(WARNING, f"login shells are as they were: {error}")
+        log(events.SHELL_NOT_KEPT, str(error), Person(name) if name else None)
+
+
+def note(found: Survey, whose: Whose | None) -> None:
+    """What was carried, and what could not be."""
+    if found.changes:
+        log(events.KEYS_CARRIED, _listed([change.path for change in found.changes]), whose)
+    if found.problems:
+        lines = [f"{problem.path}:{problem.line}: {problem.reason}" for problem in found.problems]
+        log(events.KEYS_NOT_CARRIED, _listed(lines), whose)
+
+
+def _listed(what: list[str]) -> str:
+    """The first ones."""
+    return "; ".join(what[:_SHOWN_MAX]) + (f"; and {len(what) - _SHOWN_MAX} more" if len(what) > _SHOWN_MAX else "")

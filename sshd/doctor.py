@@ -33,7 +33,7 @@ def check(name: str | None) -> Iterator[Finding]:
         daemon.check(binary, daemon.main_file())
         dump = daemon.dump(binary, name if name and daemon.can_ask_about(name) else None)
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
-        yield Finding(FAIL, "sshd.config", daemon.main_file(), str(error), f"{binary} -t -f {daemon.main_file()}")
+        yield Finding(FAIL, "sshd.config", daemon.main_file(), str(error), f"{binary} -t -f {quoted(daemon.main_file())}")
         return
     yield from _about_settings(dump)
     yield from _about_principals()
@@ -56,7 +56,7 @@ def _about_settings(dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     for keyword in ("subsystem", "forcecommand"):
         if any("internal-sftp" in each.split() for each in dump.get(keyword, ())):
             text = f"{keyword} is internal-sftp, which bypasses the login shell: with a locked home, sftp shows an empty one"
-            yield Finding(WARN, "sshd.sftp", "sshd", text, f"grep -n internal-sftp {daemon.main_file()} /etc/ssh/sshd_config.d/*")
+            yield Finding(WARN, "sshd.sftp", "sshd", text, f"grep -n internal-sftp {quoted(daemon.main_file())} /etc/ssh/sshd_config.d/*")
 
 
 def _about_principals() -> Iterator[Finding]:

@@ -15,8 +15,9 @@ from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal
 from pam_pyhome.cli.homes import answering
+from pam_pyhome.cli.usage import Group, RootCommand
 from pam_pyhome.kernel.process import unprotect_memory
-from pam_pyhome.sshd import inspection, layout, manage
+from pam_pyhome.sshd import at_close, inspection, layout, manage, people
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +29,7 @@ _LAYOUTS = {"directory": layout.IN_DIRECTORY, "suffix": layout.WITH_SUFFIX}
 _UNMET = 1
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def sshd(context: click.Context) -> None:
     """Keep authorized keys where sshd can read them while homes are locked."""
@@ -55,7 +56,7 @@ def _planning(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@sshd.command(help="Show what 'apply' would change, as a unified diff.")
+@sshd.command(cls=RootCommand, help="Show what 'apply' would change, as a unified diff.")
 @_planning
 def plan(**given: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
     """Show the plan."""
@@ -69,7 +70,7 @@ def plan(**given: Any) -> None:  # noqa: ANN401 - click hands over what _plannin
     click.echo(f"{plans.summary(proposal.changes)}; nothing was changed", err=True)
 
 
-@sshd.command("apply", help="Lay out all users' keys and have sshd read them.")
+@sshd.command("apply", cls=RootCommand, help="Lay out all users' keys and have sshd read them.")
 @_planning
 @options.YES
 def apply_(*, yes: bool, **given: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
@@ -91,7 +92,7 @@ def apply_(*, yes: bool, **given: Any) -> None:  # noqa: ANN401 - click hands ov
         click.echo("'pyhome sshd revert' takes it back")
 
 
-@sshd.command(help="Compare the layout with what it should be, and ask sshd which file answers for USERS.")
+@sshd.command(cls=RootCommand, help="Compare the layout with what it should be, and ask sshd which file answers for USERS.")
 @options.USERS
 @options.JSON
 @click.pass_context
@@ -124,6 +125,7 @@ def sync(user: str | None, *, as_json: bool, yes: bool) -> None:
             plans.confirm(manage.plan_sync(user).changes, yes=False)
         found = manage.sync(user)
         site = manage.applied_site()
+        at_close.note(found, people.look_up(user))
         _print_problems(found.problems)
         for text in inspection.unread(site, found) if site is not None else ():
             click.echo(one_line(text), err=True)
@@ -147,7 +149,7 @@ def _sync_own(user: str | None, *, as_json: bool) -> None:
         click.echo(f"{one_line(name)}: {'sshd has your keys as they are now' if changed else 'nothing to change'}")
 
 
-@sshd.command(help="Take back everything that 'apply' and 'sync' have changed.")
+@sshd.command(cls=RootCommand, help="Take back everything that 'apply' and 'sync' have changed.")
 @options.JSON
 @options.YES
 def revert(*, as_json: bool, yes: bool) -> None:

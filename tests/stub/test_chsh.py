@@ -32,7 +32,7 @@ def test_the_real_shell_changes_and_pyhome_shell_stays(enrolled: Place) -> None:
     assert login_shell(enrolled, "ada") == DASH
     sync(enrolled)
     assert (login_shell(enrolled, "ada"), recorded(enrolled)) == (STUB, [f"ada:{DASH}"])
-    assert f"user ada: the real shell is {DASH} now" in enrolled.machine.log()
+    assert f"the real shell is {DASH} now, behind pyhome-shell" in enrolled.machine.log()
     enrolled.sshd()
     assert enrolled.ssh("ada", "true").status == STATUS_LOCKED
     sync(enrolled)
