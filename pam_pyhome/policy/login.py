@@ -69,7 +69,11 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
 
 
 def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
-    """Ask for the passphrase of the home, which its owner keeps apart from the login password."""
+    """Ask for the passphrase of the home, which its owner keeps apart from the login password.
+
+    Or it is what is left to ask for, because the login protector is another uid's: that is said first.
+    """
+    report_absence(pamh)
     passphrase = pamh.ask(messages.OWN_PASSPHRASE_PROMPT)
     if passphrase is None:
         return None
