@@ -12,6 +12,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import conversion_checks as checks
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin import conversion_guard, conversion_progress, in_use, places, tree
@@ -32,6 +33,7 @@ from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
 from pam_pyhome.kernel import deleting
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy import verbs
 from pam_pyhome.policy.leases import CONVERSION, GATE_SECONDS, UserState
 
@@ -62,7 +64,8 @@ def encrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
     account = outlook.account
     checks.check_login(account.name, password)
     be_root()
-    with Journal(account.name) as journal, conversion_progress.published(outlook, watcher.progress) as progress:
+    published = conversion_progress.published(outlook, watcher.progress)
+    with Journal(account.name) as journal, _noted_if_stopped(account), published as progress:
         watcher = watcher._replace(progress=progress)
         record = _same(journal, outlook)
         kind = kinds.named(outlook.backend)
@@ -81,7 +84,8 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
     """Make the home a plain one. PyhomeError, OSError: the encrypted home is in its place then, and `decrypt` can go on."""
     account = outlook.account
     be_root()
-    with Journal(account.name) as journal, conversion_progress.published(outlook, watcher.progress) as progress:
+    published = conversion_progress.published(outlook, watcher.progress)
+    with Journal(account.name) as journal, _noted_if_stopped(account), published as progress:
         watcher = watcher._replace(progress=progress)
         record = _same(journal, outlook)
         if record is not None and record.phase == facts.PREPARING and record.direction == facts.DECRYPT:
@@ -136,7 +140,19 @@ def take_back(journal: Journal, record: Record) -> tuple[str, ...]:
     _remove(record.account)
     stayed = kinds.named(record.backend).discard(record) if record.direction == facts.ENCRYPT else ()
     journal.forget()
+    log(events.CONVERSION_TAKEN_BACK, f"by 'pyhome {record.direction}'", record.account)
     return stayed
+
+
+@contextlib.contextmanager
+def _noted_if_stopped(account: Account) -> Iterator[None]:
+    """Leave a trace of a conversion that does not come to its end; one that was taken back has left its own."""
+    try:
+        yield
+    except BaseException as error:
+        if os.path.lexists(place_of(account)):
+            log(events.CONVERSION_STOPPED, str(error) or type(error).__name__, account)
+        raise
 
 
 def confirm(user: str) -> Record:
@@ -152,6 +168,7 @@ def confirm(user: str) -> Record:
             kinds.named(record.backend).discard(record)
             deleting.delete(kept.place_of(record.account))
         journal.forget()
+        log(events.CONVERSION_CONFIRMED, f"by 'pyhome {record.direction}'", record.account)
         return record
 
 
@@ -195,6 +212,7 @@ def _finish(journal: Journal, kind: kinds.Kind) -> None:
         if record.direction == facts.DECRYPT and kind.is_placed(record.account):
             kind.withdraw(record.account)
         swap.mark(journal, record, facts.SWAPPED)
+        log(events.CONVERSION_DONE, f"by 'pyhome {record.direction}'", record.account)
 
 
 # Encrypting
@@ -229,7 +247,9 @@ def _begin(journal: Journal, record: Record) -> Record:
     if os.path.lexists(place):
         raise ConversionError(account.name, facts.IN_THE_WAY, place)
     known = places.note(*kinds.named(record.backend).where_all(account))
-    return journal.write(record._replace(places=known, old=places.look_below(account.home)))
+    written = journal.write(record._replace(places=known, old=places.look_below(account.home)))
+    log(events.CONVERSION_BEGUN, f"by 'pyhome {record.direction}'", account)
+    return written
 
 
 def _with_new(record: Record) -> Record:
@@ -266,6 +286,7 @@ def _begin_decrypting(journal: Journal, outlook: Outlook, record: Record | None)
     begun = Record(account, facts.DECRYPT, outlook.backend, facts.PREPARING, policy=kind.origin(account))
     if record is not None:
         begun = begun._replace(places=places.note(*kind.where_all(account)), old=places.look_below(account.home))
+        log(events.CONVERSION_BEGUN, f"by 'pyhome {begun.direction}', with the home from before", account)
         return journal.write(_with_new(begun)._replace(phase=facts.COPYING))
     begun = _begin(journal, begun)
     try:

@@ -13,6 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs, new_account, places, removal_record
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.accounts import look_up
@@ -21,6 +22,7 @@ from pam_pyhome.admin.creation_record import Begun, Records, find, users, where_
 from pam_pyhome.backends import ecryptfs_store, kept, registry
 from pam_pyhome.errors import CreateError, PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def create(user: str, backend: str | None, password: bytes, wishes: Wishes, show
         if not plan.new and not plan.needs_password:
             account_tools.check_login(user, password)
         _make(records, plan, password, show)
+        log(events.CREATED, plan.backend, plan.account)
         return Made(plan.account, plan.backend, plan.new, finished=False)
 
 
@@ -175,6 +178,7 @@ def _finish(records: Records, begun: Begun, password: bytes) -> Made:
             raise CreateError(account.name, facts.UNFINISHED) from None
         account_tools.set_password(account.name, password, records.lock)
     records.forget(account.name)
+    log(events.CREATED, begun.backend, account)
     return Made(account, begun.backend, begun.new, finished=True)
 
 

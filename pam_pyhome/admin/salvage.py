@@ -12,6 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import salvage_facts as facts
 from pam_pyhome.admin import salvage_private
 from pam_pyhome.admin.salvage_find import ECRYPTFS, Home, Places
@@ -32,6 +33,7 @@ from pam_pyhome.formats.recovery import mistyped, typed_fscrypt, typed_passphras
 from pam_pyhome.formats.state import Claim, OpenRecord
 from pam_pyhome.kernel import files, fscrypt, mounts, trees
 from pam_pyhome.kernel.holders import holders_below
+from pam_pyhome.kernel.log import Person, log
 
 if TYPE_CHECKING:
     from pam_pyhome.backends.ecryptfs_unlock import Keys
@@ -112,6 +114,8 @@ def open_at(unlocked: Unlocked, directory: str | None, *, writable: bool) -> str
             raise
         finally:
             os.close(target)
+        home = unlocked.home
+        log(events.RECOVERED, f"{home.path} on {place}", Person(home.user, home.uid))
         return place
 
 
@@ -233,6 +237,7 @@ def close(directory: str) -> OpenRecord:
             raise PlaceError(directory, facts.SEVERAL if found else facts.NOT_OPEN)
         ((name, record),) = found
         _close(register, name, record)
+        log(events.LOCKED, f"of another installation, which was open on {place}", Person(record.user))
         return record
 
 

@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome import events
 from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import files
+from pam_pyhome.kernel.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ CONVERTING = f"{STATE}/converting"  # records of the homes of which there is ano
 PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
 DIGESTS, OTHERS, FILE_SYSTEM = "digests", "fscrypt-others", "file-system"
 _INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
+_UNTOLD = (*_INTERNAL, SECOND)  # the log says when they count
 _LIMIT = 65536
 _MOST_PREVIOUS = 9
 
@@ -73,6 +76,8 @@ def keep(account: Account, name: str, content: bytes) -> None:
     try:
         if not files.exists(directory, name) or _read(directory, name) != content:
             _write(directory, name, content)
+            if not name.endswith(_UNTOLD) and name not in (DIGESTS, OTHERS):
+                log(events.COPY_KEPT, name, account)
     finally:
         os.close(directory)
 

@@ -12,7 +12,7 @@ from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.usage import RootCommand, RootGroup
 from pam_pyhome.kernel.process import unprotect_memory
-from pam_pyhome.sshd import inspection, layout, manage
+from pam_pyhome.sshd import at_close, inspection, layout, manage, people
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -115,6 +115,7 @@ def sync(user: str, *, as_json: bool, yes: bool) -> None:
         if not yes:
             plans.confirm(manage.plan_sync(user).changes, yes=False)
         found = manage.sync(user)
+        at_close.note(found, people.look_up(user))
         _print_problems(found.problems)
     if as_json:
         plans.print_json(_described(found.changes, found.problems))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.policy import handover, messages
-from pam_pyhome.policy.telling import report, report_absence, tell
+from pam_pyhome.policy.telling import note_key, report, report_absence, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
     try:
         return backend.unlock(pamh.account, password, exact=False)
     except WrongPassphraseError:
-        pamh.log_warning("the login password does not open the home: it was changed without it")
+        pamh.log(events.OUT_OF_STEP, "it was changed without the home's")
         return _open_with_old(pamh, backend, password, repair)
     except (PyhomeError, OSError) as error:
         report(pamh, error)
@@ -62,12 +63,15 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
         return None
     for left in range(_OLD_TRIES - 1, -1, -1):
         try:
-            return repairing.unlock(pamh, backend, old, password, repair)
+            opened = repairing.unlock(pamh, backend, old, password, repair)
         except WrongPassphraseError:
-            pamh.log_warning("the old password that was given does not open the home either")
+            pamh.log(events.WRONG_PASSWORD, "as the old one")
         except (PyhomeError, OSError) as error:
             report(pamh, error)
             return None
+        else:
+            note_key(pamh, opened, old)
+            return opened
         defect = mistyped(old)
         again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.key_again(defect)) if defect and left else None
         if not again or again in (old, password):
@@ -83,12 +87,15 @@ def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
     if passphrase is None:
         return None
     try:
-        return backend.unlock(pamh.account, passphrase, exact=False)
+        opened = backend.unlock(pamh.account, passphrase, exact=False)
     except WrongPassphraseError:
-        pamh.log_warning("the passphrase that was given does not open the home")
+        pamh.log(events.WRONG_PASSWORD, "as the passphrase of its own")
         tell(pamh, messages.own_passphrase_wrong(pamh.account.name))
     except (PyhomeError, OSError) as error:
         report(pamh, error)
+    else:
+        note_key(pamh, opened, passphrase)
+        return opened
     return None
 
 
@@ -108,12 +115,13 @@ def _open_verified(pamh: Handle, backend: Backend, password: bytes, *, broken: i
     try:
         opened = backend.unlock(pamh.account, password, exact=True, proved=proved)
     except WrongPassphraseError:
-        pamh.log_notice("the password does not open the home")
+        pamh.log(events.WRONG_PASSWORD)
         pamh.fail_delay(_WRONG_DELAY_MICROSECONDS)
         return pamh.PAM_AUTH_ERR
     except (PyhomeError, OSError) as error:
         report(pamh, error)
         return broken
+    note_key(pamh, opened, password)
     handover.hand_over(pamh, opened)
     return pamh.PAM_SUCCESS
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pam_pyhome import events
+from pam_pyhome.backends.base import LEAST_KEY
 from pam_pyhome.errors import FormatError, OldPolicyError
 from pam_pyhome.policy import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pam_pyhome.formats.opened import OpenedHome
     from pam_pyhome.policy.handle import Handle
 
 _TOLD = "told"
@@ -23,9 +26,19 @@ def was_told(pamh: Handle) -> bool:
     return pamh.get_data(_TOLD) is not None
 
 
+def note_key(pamh: Handle, opened: OpenedHome, answer: bytes) -> None:
+    """Leave a trace if the answer that has opened the home is a recovery key."""
+    if len(answer) < LEAST_KEY:
+        return
+    from pam_pyhome.formats.recovery import typed_key  # noqa: PLC0415 - an ordinary password does not come here
+
+    if opened.by_key or typed_key(answer) is not None:
+        pamh.log(events.RECOVERY_KEY_USED)
+
+
 def report(pamh: Handle, error: Exception) -> None:
     """Details to the log, a sentence to the user unless there was one already."""
-    pamh.log_error(f"the home is not usable: {error}")
+    pamh.log(events.UNUSABLE, str(error))
     if not was_told(pamh):
         tell(pamh, sentence(pamh, error))
 
@@ -54,5 +67,5 @@ def _absence(pamh: Handle) -> str:
     found = absent.explain(pamh.account)
     if found is None:
         return ""
-    pamh.log_error(f"the home {found.reason(pamh.account)}")
+    pamh.log(events.ABSENT, found.reason(pamh.account))
     return found.sentence(pamh.account)

@@ -5,6 +5,7 @@ The same for a user, on whose behalf pyhomed does it, and for root, who does it 
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import registry, update_facts
 from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, StorageError, UpdateError, WrongPassphraseError
 from pam_pyhome.formats import broker
@@ -14,6 +15,7 @@ from pam_pyhome.policy.asking import WRONG_SECONDS, checked, given, note_wrong, 
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
 from pam_pyhome.policy.handle import Handle
+from pam_pyhome.policy.telling import note_key
 from pam_pyhome.policy.updating import update
 
 TYPE_CHECKING = False
@@ -110,10 +112,13 @@ def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome 
         if not answer:
             break
         try:
-            return backend.unlock(pamh.account, answer, exact=True)
+            opened = backend.unlock(pamh.account, answer, exact=True)
         except WrongPassphraseError as error:
             wrong = error
             slow_down(pamh, talk)
+        else:
+            note_key(pamh, opened, answer)
+            return opened
     raise wrong or NoAnswerError("no password was given")
 
 
@@ -130,7 +135,7 @@ def _lock(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
         _leave_to_daemon(pamh)
         raise
     if changed:
-        pamh.log_notice(f"locked the home as asked by pid {pamh.pid}")
+        pamh.log(events.LOCKED, f"as asked by pid {pamh.pid}")
     return changed
 
 
@@ -138,7 +143,7 @@ def _leave_to_daemon(pamh: Handle) -> None:
     try:
         send_once(sessions.DAEMON_SOCKET, f"watch {pamh.account.uid}\n".encode("ascii"))
     except OSError:
-        pamh.log_warning("pyhomed does not answer; the home is not locked when it is free")
+        pamh.log(events.NOT_WATCHED, "it does not answer; the home is not locked when it is free")
 
 
 def _change_password(pamh: Handle, backend: Backend, talk: Talk, *, vouched: bool) -> bool:
@@ -150,7 +155,7 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk, *, vouched: boo
         backend.approve(account, old)
     backend.reserve(account, old)
     left = backend.change_password(account, old, new)
-    pamh.log_notice("the home opens with the new password")
+    pamh.log(events.PASSWORD_CHANGED)
     if left:
         talk.say(messages.others_left(account.name))
     return True
@@ -166,5 +171,5 @@ def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> boo
             talk.pause(WRONG_SECONDS)
         raise
     if changed:
-        pamh.log_notice("changed how the home is, as was asked")
+        pamh.log(events.SETTINGS_CHANGED)
     return changed
