@@ -91,7 +91,8 @@ def published(outlook: Outlook, progress: Progress) -> Iterator[Progress]:
     """
     account, course = outlook.account, Course(outlook.survey.size, outlook.survey.entries)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(DIRECTORY, 0o711)
+        os.mkdir(DIRECTORY, 0o700)
+    os.chmod(DIRECTORY, 0o711)
     path = f"{DIRECTORY}/{account.name}"
     # A new file each time: whoever can read one can lock it.
     with contextlib.suppress(FileNotFoundError):
