@@ -109,7 +109,8 @@ def create(
     what = "account and home are" if made.new else "home is"
     earlier = " from what an earlier run had begun" if made.finished else ""
     place = f"{made.account.home} is encrypted with {made.backend}, opens at login, and is locked now"
-    click.echo(one_line(f"{user}: the {what} made{earlier}; {place}"))
+    files = f"; its files are in {made.elsewhere}, on another file system" if made.elsewhere else ""
+    click.echo(one_line(f"{user}: the {what} made{earlier}; {place}{files}"))
 
 
 def _described(made: creation.Made) -> dict[str, object]:
