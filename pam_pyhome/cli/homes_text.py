@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.leases import CONVERSION
 
@@ -28,6 +28,8 @@ _UPDATE_ADVICE = {
     update_facts.NO_CONF: "have root run 'pyhome update --costs' once, which measures this machine",
 }
 NO_HOMES = "There is no encrypted home."
+#: Kinds of key slots that a login has nothing for.
+_NO_LOGIN = {RECOVERY, "passphrase of its own"}
 _LEAVE = "leave it with 'cd /', end what uses it, or insist with --force"
 _JOURNAL = "journalctl -b -t pam_pyhome -t pyhomed"
 
@@ -94,7 +96,11 @@ def next_step(facts: HomeFacts) -> str:
         return f"end the processes that use it, then 'pyhome lock {quoted(user)}'; 'pyhome unlock {quoted(user)}' opens it again"
     if facts.state == LOCKED and not facts.trouble:
         by_hand = f"'pyhome unlock {quoted(user)}' opens it"
-        return f"it opens at the next login with the password; {by_hand} now" if facts.opens_at_login else by_hand
+        kinds = {slot.kind for slot in facts.slots if slot.usable}
+        if kinds == {RECOVERY}:
+            return f"{by_hand} with the recovery key, which is all that does; 'pyhome passwd' then gives it a password"
+        by_login = facts.opens_at_login and not (facts.follows_login and kinds and kinds <= _NO_LOGIN)
+        return f"it opens at the next login with the password; {by_hand} now" if by_login else by_hand
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
     return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 

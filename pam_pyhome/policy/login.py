@@ -51,7 +51,7 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
 
 
 def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str) -> OpenedHome | None:
-    """Ask for the password that the home still has, or a recovery key, which is easily mistyped: more than once."""
+    """Ask once for the password that the home still has; a recovery key that is mistyped may be typed again."""
     from pam_pyhome.formats.recovery import mistyped  # noqa: PLC0415 - few logins come here
     from pam_pyhome.policy import repairing  # noqa: PLC0415 - as above
 
@@ -72,7 +72,8 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
         else:
             note_key(pamh, opened, old)
             return opened
-        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.old_again(user, mistyped(old))) if left else None
+        defect = mistyped(old)
+        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.key_again(defect)) if defect and left else None
         if not again or again in (old, password):
             break  # nobody is there, or a program that has one answer
         old = again
