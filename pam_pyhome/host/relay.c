@@ -196,7 +196,7 @@ static void put_start(struct frame *out, const struct call *call)
 	put_u32(out, call->pw.pw_uid);
 	put_u32(out, call->pw.pw_gid);
 	put_u32(out, (uint32_t)getpid());
-	put_string(out, call->user);
+	put_string(out, call->pw.pw_name);
 	put_string(out, call->service);
 	put_string(out, call->pw.pw_dir);
 	put_u16(out, (uint16_t)call->set.count);

@@ -6,7 +6,7 @@ from pam_pyhome import events
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.policy import handover, messages
-from pam_pyhome.policy.telling import note_key, report, tell
+from pam_pyhome.policy.telling import note_key, report, report_absence, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def open_along(pamh: Handle, repair: str) -> int:
     `repair`: the setting of that name.
     """
     backend = registry.find(pamh.account)
-    if backend is not None and backend.mounted(pamh.account) is None:
+    if backend is None:
+        report_absence(pamh)
+    elif backend.mounted(pamh.account) is None:
         wishes = backend.wishes(pamh.account)
         if wishes.open_at_login:
             opened = _open_with_own(pamh, backend) if wishes.own_passphrase else _open_with_login(pamh, backend, repair)

@@ -7,7 +7,7 @@ from pam_pyhome.backends import registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.opened import parse_opened
 from pam_pyhome.policy import handover, messages
-from pam_pyhome.policy.telling import note_key, report, was_told
+from pam_pyhome.policy.telling import note_key, report, report_absence, was_told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,22 +22,32 @@ def check(pamh: Handle, *, expired: bool) -> int:
 
     Where a login depends on the change (`expired`), a home that is out of step does not prevent it.
     """
-    backend = _backend(pamh)
     old = pamh.oldauthtok
-    if backend is None or not old:
-        return pamh.PAM_IGNORE
-    _apply_pending(pamh, backend)
     try:
+        found = registry.find(pamh.account)
+        if found is None:
+            return _stay_together(pamh, may_refuse=not expired and bool(old))
+        backend = _following(pamh, found)
+        if backend is None or not old:
+            return pamh.PAM_IGNORE
+        _apply_pending(pamh, backend)
         verdict = _check_old(pamh, backend, old, may_refuse=not expired)
     except (PyhomeError, OSError) as error:
         report(pamh, error)
-        return pamh.PAM_IGNORE
+        return _stay_together(pamh, may_refuse=not expired and bool(old))
     return pamh.PAM_IGNORE if expired else verdict
 
 
-def _backend(pamh: Handle) -> Backend | None:
+def _stay_together(pamh: Handle, *, may_refuse: bool) -> int:
+    """Refuse a change that a home could not follow which is not there, or another's; root's resets and logins go on."""
+    if not report_absence(pamh) or not may_refuse:
+        return pamh.PAM_IGNORE
+    pamh.tell(messages.cannot_follow(pamh.account.name))
+    return pamh.PAM_AUTHTOK_ERR
+
+
+def _following(pamh: Handle, backend: Backend | None) -> Backend | None:
     """The backend of a home that follows the login password, or None."""
-    backend = registry.find(pamh.account)
     return None if backend is None or backend.wishes(pamh.account).own_passphrase else backend
 
 
@@ -98,8 +108,11 @@ def _check_room(pamh: Handle, backend: Backend, old: bytes, *, may_refuse: bool)
 
 def update(pamh: Handle, *, expired: bool) -> int:
     """After the login password was changed: the same for the home."""
-    backend = _backend(pamh)
+    found = registry.find(pamh.account)
+    backend = _following(pamh, found)
     new = pamh.authtok
+    if found is None and new and was_told(pamh):
+        pamh.tell(messages.reset_by_root(pamh.account.name))
     if backend is None or not new:
         return pamh.PAM_IGNORE
     checked = pamh.get_data(HOME_PASSWORD)

@@ -6,7 +6,7 @@ import os
 import pwd
 
 from pam_pyhome import events
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError, StorageError, UnsafeFileError
 from pam_pyhome.formats.shells import STUB
 from pam_pyhome.formats.state import NO_DEVICE
@@ -15,7 +15,7 @@ from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.kernel.process import join_first_mount_namespace, real_user
 from pam_pyhome.policy import handover, locking, messages
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
-from pam_pyhome.policy.telling import was_told
+from pam_pyhome.policy.telling import report_absence, sentence, was_told, why
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +43,14 @@ def open_home(pamh: Handle, keyring_choice: str) -> int:
     join_first_mount_namespace()
     opened = handover.take(pamh)
     # What auth has opened need not be found again.
-    backend = registry.find(pamh.account) if opened is None else registry.named(opened.backend)
-    if backend is not None:
+    if opened is None:
+        backend = registry.find(pamh.account)
+    else:
+        registry.reach(pamh.account)
+        backend = registry.named(opened.backend)
+    if backend is None:
+        report_absence(pamh)
+    else:
         open_with(pamh, backend, opened, keyring_choice)
     return pamh.PAM_SUCCESS
 
@@ -96,8 +102,8 @@ def refuse_another(account: Account, state: UserState) -> None:
 
 
 def _say_not_opened(pamh: Handle, error: Exception) -> None:
-    pamh.log(events.NOT_UNLOCKED, str(error))
-    pamh.tell(messages.not_opened(pamh.account.name))
+    pamh.log(events.NOT_UNLOCKED, why(pamh, error))
+    pamh.tell(sentence(pamh, error))
 
 
 def _adopt(pamh: Handle, state: UserState, found: OpenRecord) -> None:
@@ -130,7 +136,7 @@ def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome,
         _take_back(pamh, backend, state)
         raise
     pamh.log(events.UNLOCKED)
-    _settle_files(pamh, backend, opened)
+    _settle_files(pamh, backend, opened, record)
     _open_others(pamh, backend, state, opened, record)
 
 
@@ -189,8 +195,8 @@ def _beside(record: OpenRecord, earlier: OpenRecord | None) -> OpenRecord:
     if earlier is None or earlier.backend != record.backend:
         return record
     if record.claims:
-        names = {(claim.identifier, claim.device) for claim in record.claims}
-        others = tuple(claim for claim in earlier.claims if (claim.identifier, claim.device) not in names)
+        names = {(claim.uid, claim.identifier, claim.device) for claim in record.claims}
+        others = tuple(claim for claim in earlier.claims if (claim.uid, claim.identifier, claim.device) not in names)
         return record.but(claims=(*record.claims, *others)[:MOST_LEFT])
     left = dict.fromkeys(device for device in (earlier.device, *earlier.left) if device not in (NO_DEVICE, record.device))
     return record.but(left=tuple(left)[:MOST_LEFT])
@@ -220,8 +226,8 @@ def _add_to_user(pamh: Handle, signature: str, payload: bytes) -> int | None:
             return None
 
 
-def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome) -> None:
-    """Write the key file that auth prepared, and keep a copy of files that have just proved to be good."""
+def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome, record: OpenRecord) -> None:
+    """Write the key file that auth prepared, keep a copy of files that have just proved to be good, and note where the home is."""
     try:
         change = opened.rewrite
         if change is not None:
@@ -230,6 +236,7 @@ def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome) -> None:
             if done is None:
                 return
         backend.remember(pamh.account, opened)
+        kept.note_place(pamh.account, record.source)
     except (PyhomeError, OSError) as error:
         pamh.log(events.KEY_FILE_AS_IT_WAS, f"{error}; the home is open all the same")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pam_pyhome import events
 from pam_pyhome.backends import registry, update_facts
-from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, UpdateError, WrongPassphraseError
+from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, StorageError, UpdateError, WrongPassphraseError
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel.notify import send_once
-from pam_pyhome.policy import messages, sessions, users
+from pam_pyhome.policy import absent, messages, sessions, users
 from pam_pyhome.policy.asking import WRONG_SECONDS, checked, given, note_wrong, slow_down, verified
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
@@ -61,7 +61,8 @@ def perform(
     users.check(account)
     backend = registry.find(account)
     if backend is None:
-        raise NoHomeError(account.name)
+        absence = absent.explain(account)
+        raise NoHomeError(account.name) if absence is None else StorageError(f"the home of {account.name}", absence.reason(account))
     pamh = Handle(account, SERVICE, caller, _no_pam)
     if request.verb == broker.UNLOCK:
         changed = _unlock(pamh, backend, talk, vouched=vouched)

@@ -126,13 +126,21 @@ def test_authenticate_never_ignores(machine: Machine) -> None:
 
 @pytest.mark.guarantee(6)
 def test_the_home_is_looked_for_with_its_owners_rights(machine: Machine) -> None:
-    machine.path("/home/.ecryptfs/ada/.ecryptfs").chmod(0)
-    assert_nothing(machine, "test", "ada")
-    inside = machine.path("/home/ada/.ecryptfs")
+    machine.add_user("bob", 61002, encrypted=False)
+    inside = machine.path("/home/bob/.ecryptfs")
     inside.mkdir()
     (inside / "wrapped-passphrase").symlink_to("/nowhere")
-    machine.pam("test", "ada", "open")
+    machine.pam("test", "bob", "open")
     assert machine.worker_runs() == ["4"]
+
+
+def test_what_its_owner_may_not_look_at_is_for_the_worker_to_explain(machine: Machine) -> None:
+    machine.run(["chown", "-R", "0:0", "/home/.ecryptfs/ada"])
+    machine.pam("test", "ada", "auth", "open", "chauthtok")
+    assert machine.worker_runs() == ["1", "4", "6", "6"]
+    machine.add_user("bob", 61002, encrypted=False)
+    machine.run(["chown", "0:0", "/home/bob"])
+    assert machine.pam("test", "bob", *ALL) == NOTHING
 
 
 def test_names_do_not_lead_elsewhere(machine: Machine) -> None:
