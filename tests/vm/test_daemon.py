@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
-MOST_EXPOSED = 4.4
+MOST_EXPOSED = 4.0
 PASSWORD_IN_PARTS = "the-answer-that", "is-in-no-core"
 CATCH = r"""#!/bin/sh
 exec cat > /var/tmp/core.$1
