@@ -26,6 +26,7 @@ UNLOCKED = Event("unlocked", "f811df1f7e634086bb13408e5fd3ef91", NOTICE, "opened
 STARTS_LOCKED = Event("starts-locked", "c74c92518ae045c28a863697bf7e2f05", NOTICE, "the session starts with the home locked")
 NOT_UNLOCKED = Event("not-unlocked", "eff90f9e7b9e4524a79af0f7b973a6d5", ERROR, "the home was not opened")
 UNUSABLE = Event("unusable", "4a848cefa319471c912b05e7323dd733", ERROR, "the home is not usable")
+ABSENT = Event("absent", "70a4f30f0bb147f499a3e3cf5f849555", ERROR, "the home is not there")
 OTHERS_LOCKED = Event("others-locked", "111a4dbaa5d7479fa7d27291ceab31a8", WARNING, "a directory besides the home stays locked")
 WRONG_PASSWORD = Event("wrong-password", "b9e067feb4364af585ad80af30a85eb8", NOTICE, "a wrong password was given for the home")
 OUT_OF_STEP = Event("out-of-step", "a31c2ce73b6845a7a085dad2dfc8ef25", WARNING, "the login password does not open the home")

@@ -11,7 +11,7 @@ from pam_pyhome import events
 from pam_pyhome.admin import plan
 from pam_pyhome.admin.journal import Journal
 from pam_pyhome.admin.plan import Change, Node, observe
-from pam_pyhome.errors import PyhomeError, SshdError
+from pam_pyhome.errors import NoUserError, PyhomeError, SshdError
 from pam_pyhome.kernel.log import log
 from pam_pyhome.policy.users import uid_min
 from pam_pyhome.sshd import config, daemon, layout, pam_stack, people
@@ -230,13 +230,13 @@ def applied_site() -> Site | None:
 
 
 def plan_sync(name: str) -> Survey:
-    """What there is to change for one user. SshdError if there is no layout, no such user, or syncing is switched off."""
+    """What there is to change for one user. NoUserError; SshdError if there is no layout, or syncing is switched off."""
     site = applied_site()
     if site is None:
         raise SshdError(config.DROP_IN, "is not in place; run 'pyhome sshd apply' first")
     user = people.look_up(name)
     if user is None:
-        raise SshdError(name, "is no user of this machine")
+        raise NoUserError(name)
     if user.uid < uid_min():
         raise SshdError(name, "is root or a system user, for whom there is no layout")
     if not site.may_sync(user):

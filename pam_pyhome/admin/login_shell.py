@@ -17,7 +17,7 @@ from pam_pyhome import events
 from pam_pyhome.admin import agent_place
 from pam_pyhome.backends import ecryptfs_mount, registry
 from pam_pyhome.backends.base import Account
-from pam_pyhome.errors import LoginShellError, PyhomeError, StorageError
+from pam_pyhome.errors import LoginShellError, NoUserError, PyhomeError, StorageError
 from pam_pyhome.formats import shells
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.log import log
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 STUB = os.fsdecode(shells.STUB)
 LISTED = "/etc/shells"
 
-NO_USER = "there is no such user"
 SYSTEM_USER = "is not an ordinary user"
 NOT_ENCRYPTED = "has no encrypted home"
 NO_LOGIN = "has a shell that lets nobody in"
@@ -119,7 +118,7 @@ def _entry(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except (KeyError, ValueError):
-        raise LoginShellError(user, NO_USER) from None
+        raise NoUserError(user) from None
 
 
 def _check_account(account: Account) -> bool:

@@ -196,6 +196,8 @@ def kernel_keys(passphrase: bytes, recorded: tuple[Signatures, ...], salts: tupl
             return ((fnek.signature, emit_auth_token(fnek, SALT_FNEK)), key)
         if layout.Signatures(fekek.signature) in recorded:
             return (key,)
+        if layout.Signatures(fekek.signature, fekek.signature) in recorded:
+            return (key, key)  # as `mount -t ecryptfs` suggests: the same one for names
     raise FormatError(layout.WRAPPED, f"opens, but not to the key that {layout.SIGNATURES} names")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.opened import OpenedHome
     from pam_pyhome.policy.handle import Handle
 
+_OLD_TRIES = 3
 _WRONG_DELAY_MICROSECONDS = 2_000_000
 
 
@@ -50,8 +51,9 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
 
 
 def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str) -> OpenedHome | None:
-    """Ask once for the password that the home still has."""
-    from pam_pyhome.policy import repairing  # noqa: PLC0415 - few logins come here
+    """Ask for the password that the home still has, or a recovery key, which is easily mistyped: more than once."""
+    from pam_pyhome.formats.recovery import mistyped  # noqa: PLC0415 - few logins come here
+    from pam_pyhome.policy import repairing  # noqa: PLC0415 - as above
 
     user = pamh.account.name
     old = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.ask_old(user))
@@ -59,16 +61,22 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
     if old is None or old == password:
         tell(pamh, messages.cannot_ask(user))
         return None
-    try:
-        opened = repairing.unlock(pamh, backend, old, password, repair)
-    except WrongPassphraseError:
-        pamh.log(events.WRONG_PASSWORD, "as the old one")
-        tell(pamh, messages.old_wrong(user))
-    except (PyhomeError, OSError) as error:
-        report(pamh, error)
-    else:
-        note_key(pamh, opened, old)
-        return opened
+    for left in range(_OLD_TRIES - 1, -1, -1):
+        try:
+            opened = repairing.unlock(pamh, backend, old, password, repair)
+        except WrongPassphraseError:
+            pamh.log(events.WRONG_PASSWORD, "as the old one")
+        except (PyhomeError, OSError) as error:
+            report(pamh, error)
+            return None
+        else:
+            note_key(pamh, opened, old)
+            return opened
+        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.old_again(user, mistyped(old))) if left else None
+        if not again or again in (old, password):
+            break  # nobody is there, or a program that has one answer
+        old = again
+    tell(pamh, messages.old_wrong(user))
     return None
 
 

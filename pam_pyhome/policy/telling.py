@@ -65,7 +65,7 @@ def report_absence(pamh: Handle) -> bool:
     found = _absence(pamh)
     if found is None:
         return False
-    pamh.log(events.UNUSABLE, f"it {found.reason(pamh.account)}")
+    pamh.log(events.ABSENT, found.reason(pamh.account))
     if not was_told(pamh):
         tell(pamh, found.sentence(pamh.account))
     return True
