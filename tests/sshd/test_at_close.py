@@ -48,7 +48,8 @@ def test_the_end_of_the_last_session(full: FullMachine) -> None:
     lasting.finish()
     assert not full.is_open()
     assert (full.laid_out("ada") or b"").endswith(full.line + line)
-    assert "the layout for sshd has the keys as they are now: " in full.log()
+    (carried,) = full.records("keys-carried")
+    assert {"USER": "ada", "PYHOME_WHY": "/etc/ssh/authorized_keys.d/ada"}.items() <= carried.items()
 
 
 def test_a_session_that_is_killed(full: FullMachine) -> None:
