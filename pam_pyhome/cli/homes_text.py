@@ -60,6 +60,11 @@ def older_password(facts: HomeFacts) -> str:
     )
 
 
+def besides(facts: HomeFacts) -> list[str]:
+    """What is open less than its owner thinks."""
+    return [f"Besides the home of {facts.user}, when it was opened: {line}." for line in facts.besides]
+
+
 def running(found: Running) -> str:
     """How far the conversion of a home is."""
     left = f", about {duration(found.seconds_left)} left" if found.seconds_left is not None else ""
@@ -115,6 +120,7 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Opens", [_rules(facts)]),
         ("Sessions", [f"{session_line(session)}, since {moment(session.since)}" for session in facts.sessions] or ["none"]),
         ("Used by", list(facts.holders) or ["nobody"]),
+        *([("Besides", list(facts.besides))] if facts.besides else []),
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
