@@ -58,7 +58,7 @@ def read_key_files(path: str, copies: tuple[str, ...], others: tuple[str, ...] =
     ciphertext only if there are none there either. `others`: where else `.ecryptfsrc` may be.
     """
     trouble: list[str] = []
-    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble) or _traces(f"{path}/{LOWER}")
+    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble) or traces(f"{path}/{LOWER}")
     wraps = [content for place in (f"{path}/{CONFIG}", *copies) for content in _wraps(place, trouble)]
     own = [salt for place in (path, *others) for salt in _salt(place)]
     return KeyFiles(signatures, tuple(dict.fromkeys(wraps)), tuple(dict.fromkeys((*own, SALT_DEFAULT))), tuple(trouble))
@@ -88,7 +88,7 @@ def _signatures(places: tuple[str, ...], trouble: list[str]) -> tuple[Signatures
     return tuple(dict.fromkeys(found))
 
 
-def _traces(lower: str) -> tuple[Signatures, ...]:
+def traces(lower: str) -> tuple[Signatures, ...]:
     """The signatures that the ciphertext has in it: those of the first names and files that have any."""
     names: list[str] = []
     contents: list[str] = []

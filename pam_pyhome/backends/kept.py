@@ -11,6 +11,7 @@ counts only where the file itself is damaged or missing. Beside the copy of NAME
 ``NAME.retired``      a protector that is out of the policy; what else it opens may be on a disk that is not here
 ``NAME.next``         what is just being made of the file
 ``fscrypt-others``    not a key: the names of policies besides the home's that were opened
+``reset``             empty: root has set another login password, which the home does not open with yet
 ``digests``           the key files that were proved by somebody besides whoever typed a password: `approved.py`
 ====================  ================================================================================================
 """
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
-DIGESTS, OTHERS = "digests", "fscrypt-others"
+DIGESTS, OTHERS, RESET = "digests", "fscrypt-others", "reset"
 _INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
 _LIMIT = 65536
 _MOST_PREVIOUS = 9
@@ -64,6 +65,14 @@ def read(account: Account, name: str, limit: int = _LIMIT) -> bytes | None:
         return None
     finally:
         os.close(directory)
+
+
+def was_reset(account: Account) -> bool:
+    """Whether root has set another login password, which the home does not open with yet."""
+    try:
+        return read(account, RESET) is not None
+    except (OSError, UnsafeFileError):
+        return False
 
 
 def keep(account: Account, name: str, content: bytes) -> None:
@@ -138,7 +147,7 @@ def _free_name(account: Account, name: str, content: bytes) -> str:
 
 def names(account: Account) -> list[str]:
     """What there is a copy of, or an older one."""
-    return [name for name in _all(account) if name not in (DIGESTS, OTHERS) and not name.endswith(_INTERNAL)]
+    return [name for name in _all(account) if name not in (DIGESTS, OTHERS, RESET) and not name.endswith(_INTERNAL)]
 
 
 def base_of(name: str) -> str:

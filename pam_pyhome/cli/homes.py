@@ -62,6 +62,7 @@ def status(user: str | None, *, as_json: bool) -> None:
         if os.geteuid() != 0:
             _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
         _print(homes_text.older_password(facts) for facts in found if any(slot.kind == OLDER for slot in facts.slots))
+        _print(homes_text.old_password(facts) for facts in found if facts.waits_for_old)
         _print(map(_reminder, conversions))
         _print(f"The home of {name} is being removed: 'pyhome remove {quoted(name)}' finishes that." for name in removals)
 

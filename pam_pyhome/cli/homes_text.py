@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.leases import CONVERSION
 
@@ -43,7 +43,8 @@ def headline(facts: HomeFacts) -> str:
 
 def other_copy(facts: HomeFacts) -> str:
     """A reminder, for those who cannot remove it themselves."""
-    return f"Another copy of the home of {facts.user} is still kept; root removes it with 'pyhome confirm {quoted(facts.user)}'."
+    user = facts.user
+    return f"Another copy of the home of {user} is still kept; 'pyhome status {quoted(user)}' tells root what is left to do."
 
 
 def older_password(facts: HomeFacts) -> str:
@@ -51,6 +52,14 @@ def older_password(facts: HomeFacts) -> str:
     return (
         f"An older password of the home of {facts.user} still opens a copy of its key file; the copy goes when the present one "
         "opens the home."
+    )
+
+
+def old_password(facts: HomeFacts) -> str:
+    """Why the new login password opens nothing yet."""
+    return (
+        f"The login password of {facts.user} was set anew, but the home waits for the old one: the next login asks for it, or the "
+        f"recovery key, and so does 'pyhome passwd --home-only {quoted(facts.user)}'."
     )
 
 
@@ -75,6 +84,10 @@ def next_step(facts: HomeFacts) -> str:
         return f"'pyhome lock {quoted(user)}' locks it"
     if facts.state == PARTLY:
         return f"end the processes that use it, then 'pyhome lock {quoted(user)}'; 'pyhome unlock {quoted(user)}' opens it again"
+    if facts.state == LOCKED and facts.waits_for_old:
+        return "the next login asks for the old password, or the recovery key, and from then on the new one opens it"
+    if facts.state == LOCKED and not facts.trouble and not facts.opens_at_login:
+        return f"'pyhome unlock {quoted(user)}' opens it; logins do not"
     if facts.state == LOCKED and not facts.trouble:
         return f"it opens at the next login with the password; 'pyhome unlock {quoted(user)}' opens it now"
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
@@ -91,6 +104,7 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Opens", [_rules(facts)]),
         ("Sessions", [f"{session_line(session)}, since {moment(session.since)}" for session in facts.sessions] or ["none"]),
         ("Used by", list(facts.holders) or ["nobody"]),
+        ("Recovery", ["with a key" if has_recovery_key(facts) else "no key: 'pyhome recovery new' makes one"]),
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
@@ -125,11 +139,24 @@ def session_line(session: Session) -> str:
 
 def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     """The table of `list`."""
-    rows = [["USER", "STATE", "BACKEND", "SINCE", "SESSIONS", "HOME"]]
+    rows = [["USER", "STATE", "BACKEND", "SINCE", "SESSIONS", "RECOVERY", "HOME", "TROUBLE"]]
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
-        rows.append([facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions)), facts.home])
+        row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
+        rows.append([*row, "key" if has_recovery_key(facts) else "none", facts.home, _trouble(facts)])
     return rows
+
+
+def has_recovery_key(facts: HomeFacts) -> bool:
+    """Whether something opens the home when nobody knows its password any more."""
+    return any(slot.kind == RECOVERY for slot in facts.slots)
+
+
+def _trouble(facts: HomeFacts) -> str:
+    """What somebody ought to do something about, in a few words."""
+    found = [facts.trouble, "waits for the old password" if facts.waits_for_old else ""]
+    found += [f"{os.path.basename(slot.name)} {slot.trouble}" for slot in facts.slots if slot.trouble and not facts.trouble]
+    return next(filter(None, found), "-")
 
 
 def session_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:

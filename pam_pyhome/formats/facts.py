@@ -6,7 +6,7 @@ Both travel from pyhomed to the command line behind the kind of a packet (`forma
 ``facts := u8 version (1) | u32 uid | u64 since | u8 flags | text user, home, backend, state, trouble | blob mountpoint, storage |
 u8 n, n times slot | u8 n, n times session | u8 n, n times text holder``; ``slot := u8 usable | text name, kind, trouble``;
 ``session := u32 pid | u64 since | text service, tty, rhost``. The flags are, from bit 0: held, follows_login, opens_at_login,
-locks_at_logout, copy_kept; the others are 0.
+locks_at_logout, copy_kept, waits_for_old; the others are 0.
 
 ``failure := u8 code | text kind, what, reason | u8 n, n times text line``.
 
@@ -40,7 +40,7 @@ RECOVERY, OLDER, SECOND_PASSWORD = "recovery key", "older password", "second log
 STATES = (OPEN, LOCKED, PARTLY, UNKNOWN)
 
 _HEAD = struct.Struct("<BIQB")
-_FLAGS = ("held", "follows_login", "opens_at_login", "locks_at_logout", "copy_kept")
+_FLAGS = ("held", "follows_login", "opens_at_login", "locks_at_logout", "copy_kept", "waits_for_old")
 
 
 class Slot(Record):
@@ -66,8 +66,8 @@ class HomeFacts(Record):
     """A home. `since` is when it was opened, in seconds of the epoch, 0 if that is not known.
 
     `held`: opened by hand without a session, so it stays open until it is locked by hand. `copy_kept`: there is another copy of the
-    home, from converting it. `holders` are the processes that use it,
-    one line each. `trouble` is what makes it unusable, or empty.
+    home, from converting it. `waits_for_old`: root has set another login password, and the home opens with the old one.
+    `holders` are the processes that use it, one line each. `trouble` is what makes it unusable, or empty.
     """
 
     user: str
@@ -84,6 +84,7 @@ class HomeFacts(Record):
     opens_at_login: bool = True
     locks_at_logout: bool = True
     copy_kept: bool = False
+    waits_for_old: bool = False
     slots: tuple[Slot, ...] = ()
     sessions: tuple[Session, ...] = ()
     holders: tuple[str, ...] = ()
