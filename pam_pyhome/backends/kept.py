@@ -12,6 +12,7 @@ counts only where the file itself is damaged or missing. Beside the copy of NAME
 ``NAME.next``         what is just being made of the file
 ``fscrypt-others``    not a key: the names of policies besides the home's that were opened
 ``reset``             empty: root has set another login password, which the home does not open with yet
+``file-system``       not a key: the UUID of the file system on which the home was when it was opened last
 ``digests``           the key files that were proved by somebody besides whoever typed a password: `approved.py`
 ====================  ================================================================================================
 """
@@ -20,8 +21,10 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome import events
 from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import files
+from pam_pyhome.kernel.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
-DIGESTS, OTHERS, RESET = "digests", "fscrypt-others", "reset"
+DIGESTS, OTHERS, RESET, FILE_SYSTEM = "digests", "fscrypt-others", "reset", "file-system"
+_NO_FILES = (DIGESTS, OTHERS, RESET, FILE_SYSTEM)
 _INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
+_UNTOLD = (*_INTERNAL, SECOND)  # the log says when they count
 _LIMIT = 65536
 _MOST_PREVIOUS = 9
 
@@ -81,6 +86,8 @@ def keep(account: Account, name: str, content: bytes) -> None:
     try:
         if not files.exists(directory, name) or _read(directory, name) != content:
             _write(directory, name, content)
+            if not name.endswith(_UNTOLD) and name not in (DIGESTS, OTHERS):
+                log(events.COPY_KEPT, name, account)
     finally:
         os.close(directory)
 
@@ -147,7 +154,7 @@ def _free_name(account: Account, name: str, content: bytes) -> str:
 
 def names(account: Account) -> list[str]:
     """What there is a copy of, or an older one."""
-    return [name for name in _all(account) if name not in (DIGESTS, OTHERS, RESET) and not name.endswith(_INTERNAL)]
+    return [name for name in _all(account) if name not in _NO_FILES and not name.endswith(_INTERNAL)]
 
 
 def base_of(name: str) -> str:
@@ -221,3 +228,21 @@ def retire(account: Account, name: str) -> None:
 def forget(account: Account, name: str) -> None:
     """Forget the copy of `name` and all that is kept beside it. OSError."""
     remove(account, *(each for each in _all(account) if each == name or each.startswith(name + ".")))
+
+
+def note_place(account: Account, storage: bytes) -> None:
+    """Note on which file system the home is that has just been opened. OSError."""
+    found = file_system(os.fsdecode(storage))
+    if found:
+        keep(account, FILE_SYSTEM, found.encode("ascii"))
+
+
+def file_system(path: str) -> str:
+    """The UUID of the file system of a directory at a path without links; empty if the kernel does not tell. OSError."""
+    from pam_pyhome.kernel.filesystems import uuid_of  # noqa: PLC0415 - asked only behind an opened home, and about one that is away
+
+    directory = files.open_listable(path)
+    try:
+        return uuid_of(directory) or ""
+    finally:
+        os.close(directory)

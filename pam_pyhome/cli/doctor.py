@@ -25,8 +25,8 @@ from pam_pyhome.admin.doctor.answers import Person
 from pam_pyhome.admin.doctor.finding import Finding
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import CommandError, reported
-from pam_pyhome.errors import NotAllowedError
+from pam_pyhome.cli.failure import insist_on_root, reported
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.sshd import doctor as ssh
 
@@ -40,7 +40,9 @@ _COLOURS = {finding.OK: "green", finding.WARN: "yellow", finding.FAIL: "red", fi
 _BAD = (finding.FAIL, finding.WARN)
 
 
-@click.command(help="Say what stands between users, or USER, and their open homes, and what mends it. Changes nothing.")
+@click.command(
+    cls=RootCommand, help="Say what stands between users, or USER, and their open homes, and what mends it. Changes nothing."
+)
 @options.ANY_USER
 @click.option("--quiet", is_flag=True, help="Print only what is not well.")
 @click.option("--verbose", is_flag=True, help="Print also what is well, and what is not about this machine.")
@@ -48,8 +50,7 @@ _BAD = (finding.FAIL, finding.WARN)
 @click.pass_context
 def doctor(context: click.Context, user: str | None, *, quiet: bool, verbose: bool, as_json: bool) -> None:
     """Check everything; 0 if all is well, 1 if something could be better, 2 if something does not work."""
-    if os.geteuid() != 0:
-        raise CommandError("reads files of root; run it as root", NotAllowedError.exit_code)
+    insist_on_root("reads files of root")
     with reported("this machine"):
         findings = finding.merged(examine(user))
     worst = finding.verdict(findings)

@@ -94,7 +94,7 @@ def _signatures(account: Account) -> Signatures | None:
             lower = store.locate(account, store.LOWER)
         except UnsafeFileError:
             return None
-        found = () if lower is None else ecryptfs_salvage.traces(lower)
+        found = () if lower is None else ecryptfs_salvage.traced(lower)
     return found[0] if found else None
 
 
@@ -154,12 +154,6 @@ def _about_storage(account: Account) -> Iterator[Finding]:
         text = "is missing, and with it all files of the home: put it back from a backup"
         mend = f"pyhome recovery backups {quoted(account.name)}"
         yield Finding(FAIL, "keys.storage", f"{store.storage_of(account)}/{store.LOWER}", text, mend)
-        return
-    owner = os.lstat(lower).st_uid
-    if owner != account.uid:
-        text = f"belongs to uid {owner}, so the home is not opened"
-        mend = adopt(account) if owner != 0 else f"chown --no-dereference {quoted(account.name)}: {quoted(lower)}"
-        yield Finding(FAIL, "keys.storage", lower, text, mend)
         return
     yield from _about_mountpoint(account)
 

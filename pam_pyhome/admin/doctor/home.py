@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin.doctor import ecryptfs, fscrypt
+from pam_pyhome.admin.doctor import absent, ecryptfs, fscrypt
 from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
 from pam_pyhome.backends import ecryptfs_store as store
 from pam_pyhome.backends import kept, registry
@@ -40,6 +40,10 @@ def check(account: Account) -> Iterator[Finding]:
     """What a login needs to unlock the home, and what is not well with it."""
     if account.uid < uid_min():
         yield Finding(SKIP, "keys.user", account.name, f"is a system user (uid {account.uid}), whom pyhome leaves alone")
+        return
+    about = list(absent.check(account))
+    yield from about
+    if any(finding.check != "keys.uid" for finding in about):
         return
     try:
         backend = registry.find(account)

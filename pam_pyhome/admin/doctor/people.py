@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import accounts
 from pam_pyhome.admin.doctor import account, home, leftovers
 from pam_pyhome.admin.doctor.finding import FAIL, SKIP, Finding
 from pam_pyhome.errors import PyhomeError
+from pam_pyhome.formats.words import quoted
 from pam_pyhome.kernel import forked
 
 if TYPE_CHECKING:
@@ -40,11 +42,14 @@ def check(chosen: Account | None) -> list[Finding]:
 
 def _of(user: Account) -> list[Finding]:
     """What there is to say about one user."""
+    began = time.monotonic()
     lines, whole = forked.lines_of(lambda: (json.dumps(each).encode() for each in _look(user)), seconds=_SECONDS)
     found = [Finding(*json.loads(line)) for line in lines]
-    if not whole:
+    if not whole and time.monotonic() - began < _SECONDS:
+        found.append(Finding(FAIL, "keys.home", user.name, "cannot be looked at to the end", f"pyhome inspect {quoted(user.name)}"))
+    elif not whole:
         text = f"did not answer within {_SECONDS:.0f} seconds: the disk or server that the home is on may be gone"
-        found.append(Finding(FAIL, "keys.slow", user.name, text, f"findmnt --target {os.path.dirname(user.home)}"))
+        found.append(Finding(FAIL, "keys.slow", user.name, text, f"findmnt --target {quoted(os.path.dirname(user.home))}"))
     return found
 
 
@@ -53,7 +58,7 @@ def _look(user: Account) -> Iterator[Finding]:
     try:
         found = list(home.check(user))
     except (OSError, PyhomeError) as error:
-        found = [Finding(FAIL, "keys.home", user.name, str(error), f"pyhome inspect {user.name}")]
+        found = [Finding(FAIL, "keys.home", user.name, str(error), f"pyhome inspect {quoted(user.name)}")]
     yield from found
     if any(each.level != SKIP for each in found):
         yield from account.check(user)
