@@ -7,7 +7,7 @@ Both travel from pyhomed to the command line behind the kind of a packet (`forma
 u8 n, n times slot | u8 n, n times session | u8 n, n times text holder | u8 n, n times text beside``;
 ``slot := u8 usable | text name, kind, trouble``;
 ``session := u32 pid | u64 since | text service, tty, rhost``. The flags are, from bit 0: held, follows_login, opens_at_login,
-locks_at_logout, copy_kept; the others are 0.
+locks_at_logout, copy_kept, waits_for_old; the others are 0.
 
 ``failure := u8 code | text kind, what, reason | u8 n, n times text line``.
 
@@ -41,7 +41,7 @@ RECOVERY, OLDER, SECOND_PASSWORD = "recovery key", "older password", "second log
 STATES = (OPEN, LOCKED, PARTLY, UNKNOWN)
 
 _HEAD = struct.Struct("<BIQB")
-_FLAGS = ("held", "follows_login", "opens_at_login", "locks_at_logout", "copy_kept")
+_FLAGS = ("held", "follows_login", "opens_at_login", "locks_at_logout", "copy_kept", "waits_for_old")
 
 
 class Slot(Record):
@@ -67,8 +67,8 @@ class HomeFacts(Record):
     """A home. `since` is when it was opened, in seconds of the epoch, 0 if that is not known.
 
     `held`: opened by hand without a session, so it stays open until it is locked by hand. `copy_kept`: there is another copy of the
-    home, from converting it. `holders` are the processes that use it,
-    one line each. `trouble` is what makes it unusable, or empty. `besides` are the
+    home, from converting it. `waits_for_old`: root has set another login password, and the home opens with the old one.
+    `holders` are the processes that use it, one line each. `trouble` is what makes it unusable, or empty. `besides` are the
     directories besides it that stayed locked when it was opened, and why, one line each.
     """
 
@@ -86,6 +86,7 @@ class HomeFacts(Record):
     opens_at_login: bool = True
     locks_at_logout: bool = True
     copy_kept: bool = False
+    waits_for_old: bool = False
     slots: tuple[Slot, ...] = ()
     sessions: tuple[Session, ...] = ()
     holders: tuple[str, ...] = ()

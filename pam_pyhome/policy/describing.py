@@ -59,6 +59,7 @@ def _describe(account: Account, backend: Backend) -> HomeFacts:
         opens_at_login=wishes.open_at_login,
         locks_at_logout=wishes.lock_at_logout,
         copy_kept=os.path.lexists(f"{kept.CONVERTING}/{account.name}"),
+        waits_for_old=kept.was_reset(account),
         slots=found.slots,
         sessions=records.sessions,
         holders=found.holders,
