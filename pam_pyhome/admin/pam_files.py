@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/share/pam.d")
 MODULES = ("/usr/lib/security", "/usr/lib64/security", "/usr/lib/*/security", "/lib/security", "/lib/*/security")
 _FILE_MAX = 1024 * 1024
-_NO_SERVICE = (".dpkg-", ".ucf-", ".pacnew", ".pacsave", ".rpmnew", ".rpmsave", "~", ".bak", ".orig", ".swp", ".pyhome-staged")
+#: What package managers, editors and people leave beside a file. Nothing asks for a service of such a name.
+_KEPT_ASIDE = (
+    ".dpkg-", ".ucf-", ".pacnew", ".pacsave", ".pacorig", ".rpmnew", ".rpmsave", ".rpmorig", ".pam-old", ".pam-new", "~", ".bak",
+    ".old", ".orig", ".save", ".swp", ".pyhome-staged",
+)  # fmt: skip
 
 Files = dict[str, tuple["Rule", ...]]
 
@@ -76,11 +80,16 @@ def _add_elsewhere(files: Files) -> None:
 
 def services(files: Files) -> list[str]:
     """The names of files that no other file includes, which are those that programs ask for."""
-    included = {rule.target for rules in files.values() for rule in rules if rule.includes}
+    included = {rule.target for name, rules in files.items() if not is_kept_aside(name) for rule in rules if rule.includes}
     # su-l and the like include a service that is one itself.
     twins = {name for name in included if name in files and f"{name}-l" in files}
     own = [name for name in files if (name not in included or name in twins) and "/" not in name]
-    return sorted(name for name in own if not any(mark in name for mark in _NO_SERVICE) and not name.startswith("."))
+    return sorted(name for name in own if not is_kept_aside(name))
+
+
+def is_kept_aside(name: str) -> bool:
+    """Whether a file of this name is a copy that somebody keeps, and no service."""
+    return name.startswith((".", "#")) or any(mark in name for mark in _KEPT_ASIDE)
 
 
 def module_path(target: str) -> str | None:
