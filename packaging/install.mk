@@ -10,6 +10,7 @@ LIBDIR     = $(PREFIX)/lib/pyhome
 PAMDIR     = $(PREFIX)/lib/security
 UNITDIR    = $(PREFIX)/lib/systemd/system
 TMPFILES   = $(PREFIX)/lib/tmpfiles.d
+CATALOG    = $(PREFIX)/lib/systemd/catalog
 MANDIR     = $(PREFIX)/share/man
 ZSHDIR     = $(PREFIX)/share/zsh/vendor-completions
 DOCDIR     = $(PREFIX)/share/doc/pyhome
@@ -39,9 +40,10 @@ install:
 	$(INSTALL) -m 0644 $(FILES)/pyhome-sync.path $(DESTDIR)$(UNITDIR)/pyhome-sync.path
 	$(INSTALL) -m 0644 $(FILES)/pyhome-sync.service $(DESTDIR)$(UNITDIR)/pyhome-sync.service
 	$(INSTALL) -m 0644 $(FILES)/tmpfiles.conf $(DESTDIR)$(TMPFILES)/pyhome.conf
+	$(INSTALL) -m 0644 $(FILES)/pyhome.catalog $(DESTDIR)$(CATALOG)/pyhome.catalog
 	$(INSTALL) -m 0644 $(FILES)/pyhome.conf $(DESTDIR)$(SYSCONFDIR)/pyhome.conf
 	for page in $(MANUALS); do $(INSTALL) -m 0644 "$$page" "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit 1; done
-	for page in README.md docs/design.md docs/formats.md docs/json.md docs/threat-model.md docs/troubleshooting.md; do \
+	for page in README.md docs/design.md docs/formats.md docs/journal.md docs/json.md docs/threat-model.md docs/troubleshooting.md; do \
 	  $(INSTALL) -m 0644 "$$page" "$(DESTDIR)$(DOCDIR)/$${page##*/}" || exit 1; done
 	$(INSTALL) -m 0644 $(FILES)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pyhome
 	$(INSTALL) -m 0644 $(FILES)/completion.zsh $(DESTDIR)$(ZSHDIR)/_pyhome

@@ -230,23 +230,22 @@ class HomeInUseError(PyhomeError):
         self.sessions = sessions
 
 
-class HomeElsewhereError(_OfUser, PyhomeError):
-    """Another process has been opening or locking the home of `user` for too long."""
+class HomeElsewhereError(PyhomeError):
+    """Another process has been at work on the home of `user` for too long: `doing` says what it does."""
 
     exit_code = 45
-    sentence = "another process is opening or locking the home of {user}"
+
+    def __init__(self, user: str, doing: str = "opening or locking") -> None:
+        """Keep both facts."""
+        super().__init__(f"another process is {doing} the home of {user}")
+        self.user = user
+        self.doing = doing
 
 
-class PasswordUnchangedError(PyhomeError):
-    """The password is as it was: the `reason`."""
+class PasswordUnchangedError(_AboutUser, PyhomeError):
+    """The password of `user` is as it was: the `reason`."""
 
     exit_code = 46
-
-    def __init__(self, user: str, reason: str) -> None:
-        """Keep both facts."""
-        super().__init__(f"the password of {user} was not changed: {reason}")
-        self.user = user
-        self.reason = reason
 
 
 class NoAnswerError(_Reason, PyhomeError):

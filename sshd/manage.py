@@ -7,10 +7,12 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import plan
 from pam_pyhome.admin.journal import Journal
 from pam_pyhome.admin.plan import Change, Node, observe
-from pam_pyhome.errors import PyhomeError, SshdError
+from pam_pyhome.errors import NoUserError, PyhomeError, SshdError
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy.users import uid_min
 from pam_pyhome.sshd import config, daemon, layout, pam_stack, people
 from pam_pyhome.sshd.pam_stack import Objection
@@ -169,6 +171,8 @@ def carry_out(proposal: Proposal) -> str:
                 plan.take_back(proposal.changes)
                 raise
         write_index(proposal.site, proposal.found)
+    if proposal.changes:
+        log(events.SSHD_CHANGED, ", ".join(change.path for change in proposal.changes))
     if any(change.path == config.DROP_IN for change in proposal.changes):
         return daemon.reload()
     return "sshd's configuration is unchanged"
@@ -226,13 +230,13 @@ def applied_site() -> Site | None:
 
 
 def plan_sync(name: str) -> Survey:
-    """What there is to change for one user. SshdError if there is no layout, no such user, or syncing is switched off."""
+    """What there is to change for one user. NoUserError; SshdError if there is no layout, or syncing is switched off."""
     site = applied_site()
     if site is None:
         raise SshdError(config.DROP_IN, "is not in place; run 'pyhome sshd apply' first")
     user = people.look_up(name)
     if user is None:
-        raise SshdError(name, "is no user of this machine")
+        raise NoUserError(name)
     if user.uid < uid_min():
         raise SshdError(name, "is root or a system user, for whom there is no layout")
     if not site.may_sync(user):
@@ -287,6 +291,7 @@ def revert(changes: Sequence[Change]) -> str:
             plan.take_back(changes)
             raise SshdError(config.MAIN, "would not parse without what pyhome has written; nothing was changed")
         journal.close(keep_as=REVERTED, undone=changes)
+    log(events.SSHD_CHANGED, f"took back what pyhome had done: {', '.join(change.path for change in changes)}")
     return daemon.reload() if works else "sshd is not installed, or its configuration does not parse"
 
 

@@ -13,6 +13,7 @@ import pwd
 import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from pam_pyhome.admin.accounts import unlisted
 from pam_pyhome.backends import registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import PyhomeError, UnsafeFileError
@@ -44,12 +45,14 @@ class Own(NamedTuple):
 
 
 def everybody() -> dict[str, User]:
-    """All ordinary users whom the password database lists, by name."""
+    """All ordinary users, by name: whom the password database lists, and whom it knows and who have a home here."""
     minimum = uid_min()
     found: dict[str, User] = {}
-    for entry in pwd.getpwall():
-        if minimum <= entry.pw_uid != _NOBODY and entry.pw_dir.startswith("/") and entry.pw_dir not in _NO_HOMES:
-            found.setdefault(entry.pw_name, User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir))
+    entries = [(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir) for entry in pwd.getpwall()]
+    others = unlisted([Account(*entry) for entry in entries])
+    for name, uid, gid, home in (*entries, *((each.name, each.uid, each.gid, each.home) for each in others)):
+        if minimum <= uid != _NOBODY and home.startswith("/") and home not in _NO_HOMES:
+            found.setdefault(name, User(name, uid, gid, home))
     return found
 
 

@@ -25,6 +25,8 @@ from pam_pyhome.policy.users import number, setting, uid_min
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pam_pyhome.admin.new_account import Wishes
+
 PASSWORD_MAX = 511  # what PAM's conversation takes
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SECONDS = 120
@@ -86,10 +88,10 @@ def _checked(user: str, lock: int, *arguments: str, said: bytes = b"") -> None:
         raise CreateError(user, facts.TOOL_FAILED, f"{arguments[0]}: {complaint or f'status {status}'}")
 
 
-def planned(user: str) -> Account:
+def planned(user: str, wanted: int | None = None) -> Account:
     """The account that would be made: its number is one above the highest, as useradd has it, and nobody's traces are left of it.
 
-    CreateError if the name is not one, or is that of a group.
+    CreateError if the name is not one, or is that of a group; if the number that is wanted is not free, or not one for users.
     """
     if not _NAME.fullmatch(user):
         raise CreateError(user, facts.BAD_NAME)
@@ -97,6 +99,10 @@ def planned(user: str) -> Account:
         raise CreateError(user, facts.GROUP_EXISTS, f"gid {grp.getgrnam(user).gr_gid}")
     first, last = uid_min(), number("UID_MAX", 60000)
     taken = {each.pw_uid for each in pwd.getpwall()} | {each.gr_gid for each in grp.getgrall()} | _traces()
+    if wanted is not None:
+        if not first <= wanted <= last or wanted in taken:
+            raise CreateError(user, facts.TAKEN, f"uid {wanted}")
+        return Account(user, wanted, wanted, f"{base()}/{user}")
     ordinary = [each.pw_uid for each in pwd.getpwall() if first <= each.pw_uid <= last]
     above = range(max(ordinary, default=first - 1) + 1, last + 1)
     for uid in (*above, *range(first, last + 1)):
@@ -175,9 +181,9 @@ def _service() -> str | None:
     return next((os.path.basename(path) for path in places if os.path.isfile(path)), None)
 
 
-def add(account: Account, lock: int) -> None:
+def add(account: Account, wishes: Wishes, lock: int) -> None:
     """Make the account, without a password, and without a home directory. CreateError; there is no account then."""
-    options = ("--no-create-home", "--home-dir", account.home, "--uid", str(account.uid), "--user-group")
+    options = ("--no-create-home", "--home-dir", account.home, "--uid", str(account.uid), "--user-group", *wishes.options())
     status, _, complaint = run(["useradd", *options, "--", account.name], lock)
     if status == 0 and look_up(account.name) == account:
         return

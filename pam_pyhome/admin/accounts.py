@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
+from typing import TYPE_CHECKING
 
+from pam_pyhome.backends import ecryptfs_store, fscrypt_store, kept
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import NoUserError
-from pam_pyhome.policy.users import uid_min
+from pam_pyhome.kernel import statx
+from pam_pyhome.policy.users import account_of, uid_min
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SHARED_HOMES = "/home"
 
 
 def look_up(user: str) -> Account | None:
@@ -27,10 +35,65 @@ def find(user: str | None) -> Account:
 
 
 def people() -> list[Account]:
-    """All ordinary users, by name; one who is listed twice counts once."""
+    """All ordinary users, by name; one who is listed twice counts once, and those with a home here count whom nobody lists."""
     least = uid_min()
     found = {entry.pw_name: _account(entry) for entry in reversed(pwd.getpwall()) if entry.pw_uid >= least}
+    found.update((account.name, account) for account in unlisted(found.values()))
     return [found[name] for name in sorted(found)]
+
+
+def unlisted(listed: Iterable[Account]) -> Iterator[Account]:
+    """Ordinary users whom the user database knows and does not list, as sssd: by what they have on disks, and what we keep of it.
+
+    `listed`: those whom it lists.
+    """
+    known = {account.uid: account.home for account in listed}
+    least, names = uid_min(), set()
+    for name in _names_of_homes():
+        account = look_up(name)
+        if account is not None and account.uid >= least and account.uid not in known:
+            names.add(account.name)
+            yield account
+    parents = {SHARED_HOMES, *(os.path.dirname(home) for home in known.values())} - {"", "/"}
+    for uid in _owners(parents) - known.keys():
+        account = _of_uid(uid) if uid >= least else None
+        if account is not None and account.name not in names:
+            yield account
+
+
+def _names_of_homes() -> Iterator[str]:
+    """Whom copies of key files are kept of, and who has an eCryptfs home."""
+    yield from dict.fromkeys((*(name.partition(".")[2] for name in _entries(kept.STATE)), *_entries(ecryptfs_store.SHARED)))
+
+
+def _owners(parents: set[str]) -> set[int]:
+    """Whose homes are in directories where homes are, and whose protectors there are."""
+    places = [*parents]
+    for mountpoint in dict.fromkeys((fscrypt_store.ROOT, *(os.fsdecode(each.mountpoint) for each in fscrypt_store.main_mounts()))):
+        kinds = (fscrypt_store.POLICIES, fscrypt_store.PROTECTORS)
+        places += [f"{mountpoint.rstrip('/')}/{fscrypt_store.METADATA}/{kind}" for kind in kinds]
+    return {owner for place in places for owner in map(_owner, (f"{place}/{name}" for name in _entries(place))) if owner}
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return statx.look(path, follow=False).uid
+    except OSError:
+        return None
+
+
+def _of_uid(uid: int) -> Account | None:
+    try:
+        return account_of(uid)
+    except NoUserError:
+        return None
 
 
 def _account(entry: pwd.struct_passwd) -> Account:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.backends import fscrypt_store, trust
 from pam_pyhome.errors import TrustError
 from pam_pyhome.formats.mountinfo import parse_mountinfo
 from pam_pyhome.formats.trusted import Approval
 from pam_pyhome.kernel import filesystems, mounts
+from pam_pyhome.kernel.log import Person, log
 
 NO_FILE_SYSTEM = "is not where a file system that can be encrypted is mounted"
 NO_NAME = "its UUID or the disk that it is on cannot be seen, by which it would be known again"
@@ -95,6 +97,7 @@ def approve(found: FileSystem, user: str) -> bool:
         return False
     check(found)
     trust.approve(Approval(found.uuid or "", found.disk, found.mountpoint, user))
+    log(events.TRUST_CHANGED, f"{found.uuid} at {found.mountpoint} is given keys of {user or 'everybody'}", Person(user))
     return True
 
 
@@ -107,6 +110,7 @@ def take_back(name: str, user: str | None) -> list[Approval]:
         raise TrustError(name, NOT_OURS if known else NO_RECORD)
     for each in gone:
         trust.forget(each)
+        log(events.TRUST_CHANGED, f"{uuid} is not given keys of {each.user or 'everybody'} any more", Person(each.user))
     return gone
 
 

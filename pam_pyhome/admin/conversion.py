@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import conversion_checks as checks
 from pam_pyhome.admin import conversion_facts as facts
+from pam_pyhome.admin import conversion_guard, conversion_progress, in_use, places, tree
 from pam_pyhome.admin import conversion_kinds as kinds
 from pam_pyhome.admin import conversion_swap as swap
-from pam_pyhome.admin import in_use, places, tree
 from pam_pyhome.admin.conversion_copy import Worker
 from pam_pyhome.admin.conversion_record import Journal, Record, is_swapped, other_home, place_of
 from pam_pyhome.admin.homes import be_root
@@ -26,12 +28,12 @@ from pam_pyhome.errors import (
     HomeElsewhereError,
     NotOpenedError,
     PyhomeError,
-    StorageError,
 )
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
 from pam_pyhome.kernel import deleting
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy import verbs
 from pam_pyhome.policy.leases import CONVERSION, GATE_SECONDS, UserState
 
@@ -62,7 +64,9 @@ def encrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
     account = outlook.account
     checks.check_login(account.name, password)
     be_root()
-    with Journal(account.name) as journal:
+    published = conversion_progress.published(outlook, watcher.progress)
+    with Journal(account.name) as journal, _noted_if_stopped(account), published as progress:
+        watcher = watcher._replace(progress=progress)
         record = _same(journal, outlook)
         kind = kinds.named(outlook.backend)
         if record is not None and record.phase == facts.PREPARING:
@@ -80,7 +84,9 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
     """Make the home a plain one. PyhomeError, OSError: the encrypted home is in its place then, and `decrypt` can go on."""
     account = outlook.account
     be_root()
-    with Journal(account.name) as journal:
+    published = conversion_progress.published(outlook, watcher.progress)
+    with Journal(account.name) as journal, _noted_if_stopped(account), published as progress:
+        watcher = watcher._replace(progress=progress)
         record = _same(journal, outlook)
         if record is not None and record.phase == facts.PREPARING and record.direction == facts.DECRYPT:
             take_back(journal, record)
@@ -91,16 +97,16 @@ def decrypt(outlook: Outlook, password: bytes, watcher: Watcher) -> None:
             backend = registry.named(outlook.backend)
             backend.unlock(account, password, exact=True)
             was_locked = backend.mounted(account) is None
-            with _held(account):
+            close = partial(_lock, account) if was_locked else _leave
+            with _held(account), conversion_guard.guarded(journal.lock, close):
                 try:
                     _unlock(account, password)
                     checks.check_files(account, kinds.named(outlook.backend))
                     record = _begin_decrypting(journal, outlook, record)
                     _empty(journal, record, password, watcher)
                 except BaseException:
-                    if was_locked:
-                        with contextlib.suppress(PyhomeError, OSError):
-                            _lock(account)
+                    with contextlib.suppress(PyhomeError, OSError):
+                        close()
                     raise
         _finish(journal, kinds.named(outlook.backend))
 
@@ -111,6 +117,7 @@ def give_up(user: str, direction: str) -> tuple[str, ...] | None:
     Else the protectors that stay, because something else may need them. ConversionError if that home is not there.
     """
     be_root()
+    conversion_progress.refuse(user)
     with Journal(user) as journal:
         record = journal.read()
         if record is None or record.direction == direction or is_swapped(record):
@@ -133,12 +140,25 @@ def take_back(journal: Journal, record: Record) -> tuple[str, ...]:
     _remove(record.account)
     stayed = kinds.named(record.backend).discard(record) if record.direction == facts.ENCRYPT else ()
     journal.forget()
+    log(events.CONVERSION_TAKEN_BACK, f"by 'pyhome {record.direction}'", record.account)
     return stayed
+
+
+@contextlib.contextmanager
+def _noted_if_stopped(account: Account) -> Iterator[None]:
+    """Leave a trace of a conversion that does not come to its end; one that was taken back has left its own."""
+    try:
+        yield
+    except BaseException as error:
+        if os.path.lexists(place_of(account)):
+            log(events.CONVERSION_STOPPED, str(error) or type(error).__name__, account)
+        raise
 
 
 def confirm(user: str) -> Record:
     """Remove the copy from before; what it was. ConversionError if there is none, NotOpenedError before the first login."""
     be_root()
+    conversion_progress.refuse(user)
     with Journal(user) as journal:
         record = confirmable(user, journal.read())
         record = swap.settle(journal, record)
@@ -148,6 +168,7 @@ def confirm(user: str) -> Record:
             kinds.named(record.backend).discard(record)
             deleting.delete(kept.place_of(record.account))
         journal.forget()
+        log(events.CONVERSION_CONFIRMED, f"by 'pyhome {record.direction}'", record.account)
         return record
 
 
@@ -173,10 +194,10 @@ def was_opened(record: Record) -> bool:
 
 
 def _same(journal: Journal, outlook: Outlook) -> Record | None:
-    """The record as it was looked at. StorageError if another process has gone on meanwhile."""
+    """The record as it was looked at. HomeElsewhereError if another process has gone on meanwhile."""
     record = journal.read()
     if record != outlook.record:
-        raise StorageError(f"the home of {outlook.account.name}", "another pyhome has converted it meanwhile")
+        raise HomeElsewhereError(outlook.account.name, "converting")
     return record
 
 
@@ -191,6 +212,7 @@ def _finish(journal: Journal, kind: kinds.Kind) -> None:
         if record.direction == facts.DECRYPT and kind.is_placed(record.account):
             kind.withdraw(record.account)
         swap.mark(journal, record, facts.SWAPPED)
+        log(events.CONVERSION_DONE, f"by 'pyhome {record.direction}'", record.account)
 
 
 # Encrypting
@@ -225,7 +247,9 @@ def _begin(journal: Journal, record: Record) -> Record:
     if os.path.lexists(place):
         raise ConversionError(account.name, facts.IN_THE_WAY, place)
     known = places.note(*kinds.named(record.backend).where_all(account))
-    return journal.write(record._replace(places=known, old=places.look_below(account.home)))
+    written = journal.write(record._replace(places=known, old=places.look_below(account.home)))
+    log(events.CONVERSION_BEGUN, f"by 'pyhome {record.direction}'", account)
+    return written
 
 
 def _with_new(record: Record) -> Record:
@@ -241,7 +265,7 @@ def _fill(journal: Journal, record: Record, password: bytes, watcher: Watcher) -
         worker = Worker(account, kind, journal.lock)
         in_use.check(account, account.home, place_of(account))
         with swap.unless_changed(account.home, before) as unchanged:
-            kind.fill(account, password, worker.copy, watcher.progress)
+            kind.fill(account, password, worker.copy, watcher.progress, lock=journal.lock)
         if not unchanged():
             continue
         checks.check_login(account.name, password)
@@ -262,6 +286,7 @@ def _begin_decrypting(journal: Journal, outlook: Outlook, record: Record | None)
     begun = Record(account, facts.DECRYPT, outlook.backend, facts.PREPARING, policy=kind.origin(account))
     if record is not None:
         begun = begun._replace(places=places.note(*kind.where_all(account)), old=places.look_below(account.home))
+        log(events.CONVERSION_BEGUN, f"by 'pyhome {begun.direction}', with the home from before", account)
         return journal.write(_with_new(begun)._replace(phase=facts.COPYING))
     begun = _begin(journal, begun)
     try:
@@ -306,6 +331,10 @@ def _held(account: Account) -> Iterator[None]:
             yield
         finally:
             state.end_lease(CONVERSION, lease)
+
+
+def _leave() -> None:
+    """It was open before, and is for others to lock."""
 
 
 def _unlock(account: Account, password: bytes) -> None:

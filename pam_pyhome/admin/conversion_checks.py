@@ -7,12 +7,21 @@ import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from pam_pyhome.admin import account_tools, conversion_kinds, creation, creation_choice, creation_facts, in_use, tree
+from pam_pyhome.admin import (
+    account_tools,
+    conversion_kinds,
+    conversion_progress,
+    creation,
+    creation_choice,
+    creation_facts,
+    in_use,
+    tree,
+)
 from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin.accounts import find as find_account
 from pam_pyhome.admin.conversion_record import find, is_swapped, other_home
 from pam_pyhome.admin.homes import be_root
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import ecryptfs_store, registry
 from pam_pyhome.errors import (
     ConversionError,
     CreateError,
@@ -43,7 +52,8 @@ _PER_ENTRY_SECONDS = 0.0005
 class Outlook(NamedTuple):
     """What is to be done: whose home becomes what, what it is like, how much room a copy needs and has, and what is in the way.
 
-    `goes_on`: an earlier run has begun it. `record` is that run's.
+    `goes_on`: an earlier run has begun it. `record` is that run's. `storage`: where the files lie then; `elsewhere`: on another
+    file system than the home.
     """
 
     account: Account
@@ -54,6 +64,8 @@ class Outlook(NamedTuple):
     free: int
     problems: tuple[PyhomeError, ...]
     record: Record | None
+    storage: str = ""
+    elsewhere: bool = False
 
     @property
     def goes_on(self) -> bool:
@@ -62,10 +74,11 @@ class Outlook(NamedTuple):
 
 
 def look(user: str, direction: str, backend: str | None, *, resume: bool) -> Outlook:
-    """Look at all, change nothing. NoUserError, NoHomeError, CreateError, ConversionError if it cannot be at all; OSError."""
+    """Look at all, change nothing. PyhomeError if it cannot be at all; OSError."""
     account = find_account(user)
     be_root()
     creation.check_user(account)
+    conversion_progress.refuse(user)
     record = find(user)
     check_state(user, record, direction, resume=resume)
     if record is not None and record.direction == direction and is_swapped(record):
@@ -87,7 +100,9 @@ def look(user: str, direction: str, backend: str | None, *, resume: bool) -> Out
     have = _present(account, kind, record)
     free = _free(where)
     problems = [*_problems(account, survey), *_space(where, needed - have, free, survey.entries if not have else 0)]
-    return Outlook(account, direction, kind_name, survey, needed, free, tuple(problems), record)
+    storage = ecryptfs_store.storage_of(account) if direction == facts.ENCRYPT and kind.has_storage else account.home
+    elsewhere = os.stat(where).st_dev != os.stat(os.path.dirname(account.home)).st_dev
+    return Outlook(account, direction, kind_name, survey, needed, free, tuple(problems), record, storage, elsewhere)
 
 
 def check_state(user: str, record: Record | None, direction: str, *, resume: bool) -> None:
@@ -225,8 +240,8 @@ def estimate(outlook: Outlook) -> float:
         rate = _rate(os.path.dirname(outlook.account.home), outlook.free)
     except OSError:
         rate = _USUAL_RATE  # no space, or a file system that has no files without names
-    # Written once, and read twice to verify it.
-    return 2 * outlook.survey.size / rate + outlook.survey.entries * _PER_ENTRY_SECONDS + 2
+    # Written once; both copies are read to verify it.
+    return 3 * outlook.survey.size / rate + outlook.survey.entries * _PER_ENTRY_SECONDS + 2
 
 
 def _rate(where: str, free: int) -> float:

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import in_use, tree_compare, tree_copy
+from pam_pyhome.admin.conversion_facts import COPYING_FILES, VERIFYING_FILES
 from pam_pyhome.admin.conversion_kinds import LONGEST_WORK
 from pam_pyhome.admin.conversion_record import place_of
 from pam_pyhome.admin.lines import Line
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pam_pyhome.admin.conversion_kinds import Kind, Progress, Settle
     from pam_pyhome.admin.tree_compare import Tell
     from pam_pyhome.backends.base import Account
-
-COPYING, VERIFYING = "copying", "verifying"
 
 
 class Worker(NamedTuple):
@@ -55,7 +54,7 @@ class Worker(NamedTuple):
             tree_copy.copy(self.account.home, target, self.kind.own_names, ways, lock=self.lock, tell=tell)
             return b""
 
-        self._confined({self.account.home: False, target: True}, COPYING, progress, copy)
+        self._confined({self.account.home: False, target: True}, COPYING_FILES, progress, copy)
 
     def _compare(self, target: str, progress: Progress) -> tree_compare.Differences:
         def compare(tell: Tell) -> bytes:
@@ -65,7 +64,7 @@ class Worker(NamedTuple):
                 found = tree_compare.Differences((f"{os.fsdecode(error.filename)} has vanished",), 1)
             return json.dumps(found).encode("ascii")
 
-        lines, total = json.loads(self._confined({self.account.home: False, target: False}, VERIFYING, progress, compare))
+        lines, total = json.loads(self._confined({self.account.home: False, target: False}, VERIFYING_FILES, progress, compare))
         return tree_compare.Differences(tuple(lines), total)
 
     def _confined(self, shown: dict[str, bool], part: str, progress: Progress, work: Callable[[Tell], bytes]) -> bytes:

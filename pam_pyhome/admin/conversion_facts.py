@@ -7,6 +7,9 @@ ENCRYPT, DECRYPT = "encrypt", "decrypt"
 #: Being made, nobody knows the recovery key; being filled; about to take its place; in its place; the other copy is being removed.
 PREPARING, COPYING, SWAPPING, SWAPPED, REMOVING = "preparing", "copying", "swapping", "swapped", "removing"
 
+#: The parts of the work, of which each has its own progress.
+COPYING_FILES, VERIFYING_FILES = "copying", "verifying"
+
 NOTHING_BEGUN = "nothing was begun that could be gone on with"
 BEGUN = "was begun and not finished"
 UNCONFIRMED = "the copy from before is still kept"

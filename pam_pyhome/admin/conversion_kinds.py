@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin import ecryptfs_tools, fscrypt_costs, tree_times
+from pam_pyhome.admin.conversion_guard import guarded
 from pam_pyhome.admin.conversion_record import other_home, place_of
 from pam_pyhome.admin.creation_choice import ECRYPTFS
 from pam_pyhome.admin.lines import Line
@@ -55,8 +56,8 @@ class Kind(Protocol):
     def prepare(self, account: Account, password: bytes, recovery: str, note: Callable[[Step], None]) -> None:
         """Make an empty home in the directory `place_of`, locked. `note` is told before each step what takes it back."""
 
-    def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
-        """Call `work` while what was prepared is open."""
+    def fill(self, account: Account, password: bytes, work: Work, progress: Progress, *, lock: int) -> None:
+        """Call `work` while what was prepared is open; if this process is killed, it is closed before the `lock` is free."""
 
     def watched(self, account: Account) -> str:
         """The tree in which every change of the encrypted home shows, also while it is locked, and wherever it is now."""
@@ -129,14 +130,15 @@ class Fscrypt:
         except WrongPassphraseError:
             raise CreateError(account.name, facts.OTHER_PROTECTOR) from None
 
-    def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
+    def fill(self, account: Account, password: bytes, work: Work, progress: Progress, *, lock: int) -> None:
         """See `Kind.fill`."""
         backend = FscryptBackend()
         with _in_hand(account) as staged:
             opened = backend.unlock(staged, password, exact=True)
             record = backend.attach(staged, opened)
         try:
-            work(other_home(account), progress, None)
+            with guarded(lock, lambda: backend.detach(record)):
+                work(other_home(account), progress, None)
         except BaseException:
             with contextlib.suppress(OSError, PyhomeError):
                 backend.detach(record)
@@ -209,7 +211,7 @@ class Ecryptfs:
             os.mkdir(path, 0o700)
         ecryptfs_create.lay_out(account, password, recovery.encode("ascii"), storage, other_home(account))
 
-    def fill(self, account: Account, password: bytes, work: Work, progress: Progress) -> None:
+    def fill(self, account: Account, password: bytes, work: Work, progress: Progress, *, lock: int) -> None:
         """See `Kind.fill`. It is mounted where only the process that does the work can see it."""
         storage, home = _staged(account), other_home(account)
         passphrase = ecryptfs_tools.unwrap(f"{storage}/{ecryptfs_store.CONFIG}/{layout.WRAPPED}", password)

@@ -13,7 +13,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs, places, removal_record
+from pam_pyhome import events
+from pam_pyhome.admin import account_tools, creation_build, fscrypt_costs, new_account, places, removal_record
 from pam_pyhome.admin import creation_facts as facts
 from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.admin.creation_choice import FSCRYPT, choose
@@ -21,21 +22,24 @@ from pam_pyhome.admin.creation_record import Begun, Records, find, users, where_
 from pam_pyhome.backends import ecryptfs_store, kept, registry
 from pam_pyhome.errors import CreateError, PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pam_pyhome.admin.new_account import Wishes
     from pam_pyhome.backends.base import Account
 
 
 class Plan(NamedTuple):
-    """What is to be made: whose home, of which kind; whether the account is new, and whether it needs a password."""
+    """What is to be made: whose home, of which kind; whether the account is new, whether it needs a password, what it is like."""
 
     account: Account
     backend: str
     new: bool
     needs_password: bool
+    wishes: Wishes
 
 
 class Made(NamedTuple):
@@ -47,13 +51,13 @@ class Made(NamedTuple):
     finished: bool
 
 
-def check(user: str, backend: str | None) -> None:
+def check(user: str, backend: str | None, wishes: Wishes) -> None:
     """CreateError if no home can be made. Changes nothing; what an earlier run has left is for `create` to look at."""
     if find(user) is None:
-        _plan(user, backend)
+        _plan(user, backend, wishes)
 
 
-def create(user: str, backend: str | None, password: bytes, show: Callable[[str], None]) -> Made:
+def create(user: str, backend: str | None, password: bytes, wishes: Wishes, show: Callable[[str], None]) -> Made:
     """Make the home of `user`, and the account if there is none. `show` is given the recovery key before anybody can use the home.
 
     `backend`: `fscrypt` or `ecryptfs`; None takes what the file system can do. CreateError and other PyhomeErrors, OSError: nothing
@@ -66,31 +70,33 @@ def create(user: str, backend: str | None, password: bytes, show: Callable[[str]
         begun = find(user)
         if begun is not None:
             return _finish(records, begun, password)
-        plan = _plan(user, backend)
+        plan = _plan(user, backend, wishes)
         if not plan.new and not plan.needs_password:
             account_tools.check_login(user, password)
         _make(records, plan, password, show)
+        log(events.CREATED, plan.backend, plan.account)
         return Made(plan.account, plan.backend, plan.new, finished=False)
 
 
 # Before
 
 
-def _plan(user: str, backend: str | None) -> Plan:
+def _plan(user: str, backend: str | None, wishes: Wishes) -> Plan:
     """What is to be made. CreateError if nothing can be."""
     known = look_up(user)
     if removal_record.find(user) is not None:
         raise CreateError(user, facts.BEING_REMOVED)
     if known is None:
-        account, needs = account_tools.planned(user), True
+        account, needs = account_tools.planned(user, wishes.uid), True
     else:
         account, needs = known, account_tools.has_password(user) is False
         check_user(account)
+    new_account.check(user, wishes, new=known is None)
     parent = check_parent(account)
     _check_place(account)
     if known is not None and kept.names(account):
         raise CreateError(user, facts.NOT_SEEN, kept.place_of(account))
-    return Plan(account, choose(user, backend, parent), known is None, needs)
+    return Plan(account, choose(user, backend, parent), known is None, needs, wishes)
 
 
 def check_user(account: Account) -> None:
@@ -172,6 +178,7 @@ def _finish(records: Records, begun: Begun, password: bytes) -> Made:
             raise CreateError(account.name, facts.UNFINISHED) from None
         account_tools.set_password(account.name, password, records.lock)
     records.forget(account.name)
+    log(events.CREATED, begun.backend, account)
     return Made(account, begun.backend, begun.new, finished=True)
 
 
@@ -205,7 +212,7 @@ def _hand_over(records: Records, plan: Plan, password: bytes) -> None:
     account = plan.account
     records.decide(account.name)
     if plan.new:
-        account_tools.add(account, records.lock)
+        account_tools.add(account, plan.wishes, records.lock)
     else:
         creation_build.place(account, plan.backend)
     try:
@@ -215,8 +222,10 @@ def _hand_over(records: Records, plan: Plan, password: bytes) -> None:
         if plan.new:
             account_tools.remove(account, records.lock)
         raise
-    # So that `authenticate` believes the key file. If it fails, the first login that is verified otherwise does it.
+    # So that `authenticate` believes the key file, and that it can be put back. If it fails, the first login does it.
     with contextlib.suppress(OSError, PyhomeError):
-        registry.named(plan.backend).approve(account, password)
+        backend = registry.named(plan.backend)
+        backend.approve(account, password)
+        backend.remember(account, backend.unlock(account, password, exact=True))
     with contextlib.suppress(OSError):  # all is done; the next run removes a record that stays
         records.forget(account.name)

@@ -20,7 +20,7 @@ def choose(user: str, wanted: str | None, parent: str) -> str:
     """The kind that is `wanted`, or else the first that a home in the directory `parent` can have. CreateError if there is none."""
     if wanted == ECRYPTFS:
         if not has_ecryptfs():
-            raise CreateError(user, facts.NO_ECRYPTFS)
+            raise CreateError(user, facts.NEITHER if fscrypt_trouble(user, parent) else facts.NO_ECRYPTFS)
         return ECRYPTFS
     trouble = fscrypt_trouble(user, parent)
     if trouble is None:

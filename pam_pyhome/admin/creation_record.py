@@ -18,7 +18,7 @@ from pam_pyhome.admin import places, user_records
 from pam_pyhome.admin.plan import sync_directory
 from pam_pyhome.backends.base import Account
 from pam_pyhome.backends.fscrypt_remove import take_back_all
-from pam_pyhome.errors import CreateError, FormatError
+from pam_pyhome.errors import CreateError, FormatError, HomeElsewhereError
 from pam_pyhome.kernel import deleting, files
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Begun(NamedTuple):
 class Records:
     """The records. Use as a context manager, which lets nobody else make homes meanwhile.
 
-    StorageError if that is not had in a minute. `lock` is a descriptor for programs that work for us to inherit:
+    HomeElsewhereError if that is not had in a minute. `lock` is a descriptor for programs that work for us to inherit:
     until they have ended, too, nobody else begins.
     """
 
@@ -60,7 +60,8 @@ class Records:
 
     def __enter__(self) -> Self:
         """Lock."""
-        self.lock = user_records.lock(DIRECTORY, user_records.LOCK, _LOCK_SECONDS, (DIRECTORY, "another pyhome is making a home"))
+        busy = HomeElsewhereError("another user", "making")
+        self.lock = user_records.lock(DIRECTORY, user_records.LOCK, _LOCK_SECONDS, busy)
         _sweep()
         return self
 

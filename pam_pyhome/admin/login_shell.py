@@ -13,12 +13,14 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import agent_place
 from pam_pyhome.backends import ecryptfs_mount, registry
 from pam_pyhome.backends.base import Account
-from pam_pyhome.errors import LoginShellError, PyhomeError, StorageError
+from pam_pyhome.errors import LoginShellError, NoUserError, PyhomeError, StorageError
 from pam_pyhome.formats import shells
 from pam_pyhome.kernel import files
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy.users import uid_min
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 STUB = os.fsdecode(shells.STUB)
 LISTED = "/etc/shells"
 
-NO_USER = "there is no such user"
 SYSTEM_USER = "is not an ordinary user"
 NOT_ENCRYPTED = "has no encrypted home"
 NO_LOGIN = "has a shell that lets nobody in"
@@ -85,6 +86,7 @@ def enable(user: str) -> bool:
         except LoginShellError:
             _write(etc, known)
             raise
+    log(events.SHELL_CHANGED, STUB, account)
     return True
 
 
@@ -102,7 +104,10 @@ def disable(user: str) -> bool:
             _set_shell(user, os.fsdecode(real))
         if real is not None:
             _write(etc, known)
-    agent_place.remove(Account(user, entry.pw_uid, entry.pw_gid, entry.pw_dir))
+    account = Account(user, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+    agent_place.remove(account)
+    if enabled:
+        log(events.SHELL_CHANGED, os.fsdecode(real or b""), account)
     return enabled or real is not None
 
 
@@ -113,7 +118,7 @@ def _entry(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except (KeyError, ValueError):
-        raise LoginShellError(user, NO_USER) from None
+        raise NoUserError(user) from None
 
 
 def _check_account(account: Account) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import account_tools, login_shell, places
 from pam_pyhome.admin import removal_checks as checks
 from pam_pyhome.admin import removal_facts as facts
@@ -21,6 +22,7 @@ from pam_pyhome.admin.removal_record import Journal, Record, find, place_of
 from pam_pyhome.backends import ecryptfs_store, fscrypt_remove, kept, registry
 from pam_pyhome.errors import CreateError, HomeElsewhereError, HomeInUseError, PyhomeError, RemoveError, StorageError
 from pam_pyhome.kernel import deleting, files
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy.by_hand import Locker, describe_session
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 
@@ -73,6 +75,7 @@ def remove(user: str, *, keep_account: bool) -> Record:
         journal.write(record._replace(phase=facts.DELETING))
         _delete(record)
         journal.forget()
+        log(events.REMOVED, "with its account" if not record.keep_account else "and kept the account", record.account)
         return record
 
 
@@ -118,7 +121,8 @@ def _move_away(journal: Journal, record: Record) -> Record:
     """Lock the home and move it to where only root gets to. What fails before that leaves everything as it was."""
     account = record.account
     backend = registry.named(record.backend)
-    Locker(account, backend, os.getpid(), _Nobody()).lock(0, force=False)
+    if Locker(account, backend, os.getpid(), _Nobody()).lock(0, force=False):
+        log(events.LOCKED, "to be removed", account)
     checks.check_frozen(account)
     with account_tools.uninterrupted(), UserState(account.uid) as state:
         if not state.close_gate(GATE_SECONDS):
@@ -135,6 +139,7 @@ def _move_away(journal: Journal, record: Record) -> Record:
             if not _is_moved(fresh):
                 journal.forget()
             raise
+        log(events.REMOVAL_BEGUN, record.backend, account)
         _move(ecryptfs_store.SHARED, account.name, fresh.storage, account.name, _STORAGE)
         return fresh
 

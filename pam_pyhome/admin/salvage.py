@@ -12,13 +12,13 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import salvage_facts as facts
 from pam_pyhome.admin import salvage_private
 from pam_pyhome.admin.salvage_find import ECRYPTFS, Home, Places
 from pam_pyhome.admin.salvage_record import BASE, Register
 from pam_pyhome.backends import ecryptfs_salvage, fscrypt_keys, fscrypt_salvage, fscrypt_store
 from pam_pyhome.errors import (
-    FormatError,
     HomeBusyError,
     KeyFilesLostError,
     OldPolicyError,
@@ -29,10 +29,11 @@ from pam_pyhome.errors import (
 )
 from pam_pyhome.formats.fscrypt_key import policy_name
 from pam_pyhome.formats.mountinfo import parse_mountinfo
-from pam_pyhome.formats.recovery import MISTYPED, parse_recovery, typed_fscrypt, typed_passphrase
+from pam_pyhome.formats.recovery import mistyped, typed_fscrypt, typed_passphrase
 from pam_pyhome.formats.state import Claim, OpenRecord
 from pam_pyhome.kernel import files, fscrypt, mounts, trees
 from pam_pyhome.kernel.holders import holders_below
+from pam_pyhome.kernel.log import Person, log
 
 if TYPE_CHECKING:
     from pam_pyhome.backends.ecryptfs_unlock import Keys
@@ -64,18 +65,7 @@ def unlock(home: Home, secret: bytes, places: Places) -> Unlocked:
     try:
         return _unlock(home, secret, places)
     except WrongPassphraseError:
-        raise WrongPassphraseError(_mistyped(secret)) from None
-
-
-def _mistyped(secret: bytes) -> str:
-    """What is wrong with a recovery key, if it was meant to be one; else nothing."""
-    try:
-        parse_recovery(secret.decode("ascii"))
-    except UnicodeDecodeError:
-        return ""
-    except FormatError as error:
-        return error.reason if error.reason.startswith(MISTYPED) else ""
-    return ""
+        raise WrongPassphraseError(mistyped(secret)) from None
 
 
 def _unlock(home: Home, secret: bytes, places: Places) -> Unlocked:
@@ -124,6 +114,8 @@ def open_at(unlocked: Unlocked, directory: str | None, *, writable: bool) -> str
             raise
         finally:
             os.close(target)
+        home = unlocked.home
+        log(events.RECOVERED, f"{home.path} on {place}", Person(home.user, home.uid))
         return place
 
 
@@ -233,17 +225,19 @@ def all_open() -> list[OpenRecord]:
 
 
 def close(directory: str) -> OpenRecord:
-    """Close the home that is open at a directory; what was open. PlaceError if none is.
+    """Close the home that is open at a directory, or the one that lies there; what was open. PlaceError if none is, or several.
 
     HomeBusyError while it is in use; what could be taken back is, and the rest the next time.
     """
     place = os.path.realpath(directory)
     with Register() as register:
-        found = register.at(place)
-        if found is None:
-            raise PlaceError(directory, facts.NOT_OPEN)
-        name, record = found
+        at = register.at(place)
+        found = [at] if at is not None else register.lying_in(place)
+        if len(found) != 1:
+            raise PlaceError(directory, facts.SEVERAL if found else facts.NOT_OPEN)
+        ((name, record),) = found
         _close(register, name, record)
+        log(events.LOCKED, f"of another installation, which was open on {place}", Person(record.user))
         return record
 
 

@@ -74,6 +74,11 @@ class Register:
         wanted = os.fsencode(directory)
         return next(((name, record) for name, record in self.all().items() if record.mountpoint == wanted), None)
 
+    def lying_in(self, directory: str) -> list[tuple[str, OpenRecord]]:
+        """The records of open homes whose ciphertext is a directory, or below it, with their names."""
+        top = os.fsencode(directory).rstrip(b"/") + b"/"
+        return [each for each in self.all().items() if (each[1].source + b"/").startswith(top)]
+
     def new(self) -> str:
         """A name for one more record."""
         return str(max((int(name) for name in os.listdir(self._fd) if name.isdigit()), default=0) + 1)

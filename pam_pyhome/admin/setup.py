@@ -11,12 +11,14 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
+from pam_pyhome import events
 from pam_pyhome.admin import debian_pam, pam_edit, pam_files, pam_plan, plan, proof
 from pam_pyhome.admin.doctor import services as stacks
 from pam_pyhome.admin.journal import Journal, read_kept
 from pam_pyhome.admin.plan import Change, Node, observe
 from pam_pyhome.errors import PyhomeError, SetupError
 from pam_pyhome.kernel import libpam
+from pam_pyhome.kernel.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,9 +117,14 @@ def restore() -> list[Change]:
         undone = pending.undo()
         plan.carry_out(undone)
         pending.close(keep_as=REVERTED, undone=undone)
+        log(events.SETUP_CHANGED, f"took back a run that was killed: {_paths(undone)}")
         if not journal.undo():
             journal.close(keep_as=EARLIER, undone=())
     return undone
+
+
+def _paths(changes: Sequence[Change]) -> str:
+    return ", ".join(change.path for change in changes)
 
 
 def _sweep(paths: Sequence[str]) -> None:
@@ -143,6 +150,7 @@ def carry_out(proposal: Proposal) -> list[str]:
             raise
         made = _made() | {change.path: change.after for change in proposal.changes}
         pending.close(keep_as=MADE, undone=[Change(path, node, None) for path, node in made.items()])
+        log(events.SETUP_CHANGED, _paths(proposal.changes))
     return _start(proposal.changes)
 
 
@@ -236,6 +244,7 @@ def rollback(changes: Sequence[Change]) -> list[str]:
         journal.close(keep_as=REVERTED, undone=changes)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{PENDING}/{MADE}")
+        log(events.SETUP_CHANGED, f"took back what 'pyhome setup' had done: {_paths(changes)}")
     return _start(changes)
 
 

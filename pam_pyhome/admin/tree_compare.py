@@ -124,9 +124,11 @@ class _Comparison:
             os.close(original)
 
     def _same_content(self, original: int, copy: int, size: int) -> bool:
+        before = self._bytes
         self._bytes += size
         for start, end in _data(original, copy, size):
             for offset in range(start, end, _CHUNK):
+                self._tell(before + offset, self._files)
                 length = min(_CHUNK, end - offset)
                 if os.pread(original, length, offset) != os.pread(copy, length, offset):
                     return False

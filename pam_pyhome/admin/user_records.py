@@ -12,11 +12,12 @@ import os
 from typing import TYPE_CHECKING, Any, Self
 
 from pam_pyhome.admin.plan import sync_directory
-from pam_pyhome.errors import FormatError, StorageError
+from pam_pyhome.errors import FormatError, HomeElsewhereError
 from pam_pyhome.kernel import files
 
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.errors import PyhomeError
 
 _MAX = 1 << 20
 _VERSION = 1
@@ -24,10 +25,10 @@ _LOCK_SECONDS = 5.0
 LOCK = ".lock"
 
 
-def lock(directory: str, name: str, seconds: float, what: tuple[str, str]) -> int:
+def lock(directory: str, name: str, seconds: float, busy: PyhomeError) -> int:
     """Make the directory, if need be, and get the lock `name` in it; its descriptor, for programs to inherit that work for us.
 
-    StorageError, with `what` happened to which thing, if it is not had in so many seconds.
+    `busy` is raised if it is not had in so many seconds.
     """
     for path in (os.path.dirname(directory), directory):
         with contextlib.suppress(FileExistsError):
@@ -36,7 +37,7 @@ def lock(directory: str, name: str, seconds: float, what: tuple[str, str]) -> in
     fd = os.open(f"{directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if not files.try_lock(fd, exclusive=True, seconds=seconds):
         os.close(fd)
-        raise StorageError(*what)
+        raise busy
     return fd
 
 
@@ -91,8 +92,8 @@ def forget(directory: str, user: str) -> None:
 class Journal:
     """The record of one user in a directory. Use as a context manager, which lets nobody else do the same to the home meanwhile.
 
-    `lock` is a descriptor for programs that work for us to inherit: until they have ended, too, nobody else goes on. StorageError
-    if it is not had in a few seconds.
+    `lock` is a descriptor for programs that work for us to inherit: until they have ended, too, nobody else goes on.
+    HomeElsewhereError if it is not had in a few seconds.
     """
 
     def __init__(self, directory: str, user: str, doing: str) -> None:
@@ -104,8 +105,7 @@ class Journal:
 
     def __enter__(self) -> Self:
         """Lock."""
-        what = (f"the home of {self.user}", f"another pyhome is {self._doing} it")
-        self.lock = lock(self._directory, f"{LOCK}.{self.user}", _LOCK_SECONDS, what)
+        self.lock = lock(self._directory, f"{LOCK}.{self.user}", _LOCK_SECONDS, HomeElsewhereError(self.user, self._doing))
         self._sweep()
         return self
 

@@ -7,10 +7,12 @@ A line is ``DIGEST NAME``. Where an earlier version has kept good copies and no 
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import kept
 from pam_pyhome.errors import UnprovedError, UnsafeFileError
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.kernel.digest import sha256
+from pam_pyhome.kernel.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ def is_approved(account: Account, name: str, content: bytes) -> bool:
 def approve(account: Account, name: str, *contents: bytes) -> None:
     """From now on the key file `name` is approved with one of these `contents`, if there are any, and with no other. OSError."""
     found = _read(account)
-    _write(account, found | {name: {sha256(content) for content in contents}})
+    digests = {sha256(content) for content in contents}
+    _write(account, found | {name: digests})
+    if len(digests) == 1 and digests != found.get(name):
+        log(events.KEY_FILE_APPROVED, name, account)
 
 
 def unproved(account: Account, name: str) -> UnprovedError:

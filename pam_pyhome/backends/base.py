@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from pam_pyhome.events import Event
     from pam_pyhome.formats.facts import Slot
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
@@ -127,8 +128,8 @@ class Backend(Protocol):
     def add_second(self, account: Account, old: bytes, second: bytes) -> None:
         """Let `second` open the home as well, at logins that something else verifies, as `old` does. Errors as of `unlock`."""
 
-    def rewrite(self, account: Account, change: Rewrite) -> bool:
-        """Put a prepared key file in place, and its copy; False if the present one is no longer the expected one."""
+    def rewrite(self, account: Account, change: Rewrite) -> Event | None:
+        """Put a prepared key file in place, and its copy: how the log calls that. None if another one is there now."""
 
     def remember(self, account: Account, opened: OpenedHome) -> None:
         """Keep a copy of the key files, which have just proved to be good by `opened`; mend those that have not.

@@ -5,17 +5,20 @@ What derives keys is imported only where keys are derived: a phase that mounts o
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import approved, ecryptfs_mount, ecryptfs_store, kept, update_facts
 from pam_pyhome.backends.base import Wishes, unnoted
 from pam_pyhome.errors import FormatError, PyhomeError, UnsafeFileError, UpdateError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats.ecryptfs_wrapped import parse_wrapped
+from pam_pyhome.kernel.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.backends.base import Account, Description
+    from pam_pyhome.events import Event
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
 
@@ -117,7 +120,7 @@ class EcryptfsBackend:
 
         ecryptfs_unlock.add_second(account, old, second)
 
-    def rewrite(self, account: Account, change: Rewrite) -> bool:
+    def rewrite(self, account: Account, change: Rewrite) -> Event | None:
         """Replace `wrapped-passphrase`; what was there is kept where only root can reach it."""
         from pam_pyhome.backends import ecryptfs_unlock
 
@@ -169,6 +172,7 @@ class EcryptfsBackend:
             kept.remove(account, name)
         else:
             ecryptfs_store.replace(account, name, content)
+            log(events.KEY_FILE_RESTORED, name, account)
 
     def _is_same_home(self, account: Account, opened: OpenedHome) -> bool:
         """Whether the copies are of the home that is open now, as far as they say."""

@@ -86,7 +86,8 @@ def _lower(account: Account) -> tuple[bytes, ...]:
             try:
                 path = find(account, store.LOWER)
                 if path is not None and os.stat(path).st_uid == account.uid:
-                    found.append(os.fsencode(path))
+                    # pam_ecryptfs mounts it by its name without links.
+                    found += [os.fsencode(path), os.fsencode(os.path.realpath(path))]
             except (OSError, UnsafeFileError):
                 continue
     return tuple(found)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pam_pyhome.backends.ecryptfs_unlock import Keys
-    from pam_pyhome.formats.ecryptfs_layout import Signatures
+    from pam_pyhome.formats.ecryptfs_layout import Cipher, Signatures
+    from pam_pyhome.formats.ecryptfs_traces import Trace
     from pam_pyhome.formats.mountinfo import Mount
 
 FSTYPE = "ecryptfs"
@@ -58,7 +59,7 @@ def read_key_files(path: str, copies: tuple[str, ...], others: tuple[str, ...] =
     ciphertext only if there are none there either. `others`: where else `.ecryptfsrc` may be.
     """
     trouble: list[str] = []
-    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble) or _traces(f"{path}/{LOWER}")
+    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble) or _traced(f"{path}/{LOWER}")
     wraps = [content for place in (f"{path}/{CONFIG}", *copies) for content in _wraps(place, trouble)]
     own = [salt for place in (path, *others) for salt in _salt(place)]
     return KeyFiles(signatures, tuple(dict.fromkeys(wraps)), tuple(dict.fromkeys((*own, SALT_DEFAULT))), tuple(trouble))
@@ -88,10 +89,10 @@ def _signatures(places: tuple[str, ...], trouble: list[str]) -> tuple[Signatures
     return tuple(dict.fromkeys(found))
 
 
-def _traces(lower: str) -> tuple[Signatures, ...]:
-    """The signatures that the ciphertext has in it: those of the first names and files that have any."""
-    names: list[str] = []
-    contents: list[str] = []
+def _traces(lower: str) -> tuple[list[Trace], list[Trace]]:
+    """What the ciphertext tells of its keys: the first names that do, and the first files."""
+    names: list[Trace] = []
+    contents: list[Trace] = []
     waiting = [lower]
     for place in waiting:
         for name, is_file in _entries(place):
@@ -102,7 +103,22 @@ def _traces(lower: str) -> tuple[Signatures, ...]:
                 waiting.append(f"{place}/{name}")
         if contents:
             break
-    return (layout.Signatures(contents[0], names[0] if names else None),) if contents else ()
+    return names, contents
+
+
+def _traced(lower: str) -> tuple[Signatures, ...]:
+    """The signatures that the ciphertext has in it."""
+    names, contents = _traces(lower)
+    return (layout.Signatures(contents[0].signature, names[0].signature if names else None),) if contents else ()
+
+
+def _ciphers(lower: str) -> tuple[Cipher, Cipher]:
+    """Those of contents and of names, as the ciphertext tells them; where there is none yet, those of ecryptfs-utils."""
+    names, contents = ([trace.cipher for trace in traces if trace.cipher] for traces in _traces(lower))
+    of_contents = next(iter(contents or names), layout.AES_128)
+    of_names = next(iter(names), of_contents)
+    # A name does not say how long its key is where the cipher takes several; the files beside it do.
+    return of_contents, of_contents if of_names.name == of_contents.name != layout.AES_128.name else of_names
 
 
 def _entries(place: str) -> list[tuple[str, bool]]:
@@ -188,7 +204,8 @@ def mount(path: str, keys: Keys, target: int, *, writable: bool) -> None:
     The keys go into this process's own keyring, which ends with it. Nothing on the home makes a process more than it is.
     """
     names = [signature for signature, _ in keys]
-    options = layout.mount_options(layout.Signatures(names[-1], names[0] if len(names) > 1 else None), own=False)
+    signatures = layout.Signatures(names[-1], names[0] if len(names) > 1 else None)
+    options = layout.mount_options(signatures, _ciphers(f"{path}/{LOWER}"), own=False)
     flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC | (0 if writable else mounts.MS_RDONLY)
     lower = files.open_listable(f"{path}/{LOWER}")
     try:

@@ -1,8 +1,9 @@
 """Where an eCryptfs home keeps its key files, and the reading and writing of them with the user's rights.
 
-The live files are in `~/.ecryptfs`, which is either a directory or a link to `/home/.ecryptfs/USER/.ecryptfs`; that link is
-recognised by its text and never followed. Copies that were good at the last login are in `/var/lib/pyhome/UID.USER`, where
-only root can damage them; with both in it, because the number of a user who has left may go to somebody else.
+The live files are in `~/.ecryptfs`, which is either a directory or a link: to `/home/.ecryptfs/USER/.ecryptfs`, or to another
+directory that belongs to the user, as after a rename or on another disk. It is followed with no more than the user's rights. Copies
+that were good at the last login are in `/var/lib/pyhome/UID.USER`, where only root can damage them; with both in it, because the
+number of a user who has left may go to somebody else.
 """
 
 from __future__ import annotations
@@ -49,27 +50,35 @@ def shared_path(account: Account, name: str) -> str:
 def locate(account: Account, name: str) -> str | None:
     """The canonical path of `.ecryptfs` or `.Private` of the account, or None if there is none.
 
-    To be called with the user's rights. UnsafeFileError if `~/NAME` is a link to anywhere but the shared place.
+    To be called with the user's rights. A link in the home counts if it leads to a directory of the account's: an encrypted home
+    that is open shows its own links, which may be those of the user whose home it was before. UnsafeFileError if there is only
+    somebody else's.
     """
     in_home = f"{account.home}/{name}"
     shared = shared_path(account, name)
     try:
         status = os.lstat(in_home)
     except (FileNotFoundError, PermissionError):
-        return shared if _is_directory(shared) else None
+        return shared if _owner(shared) is not None else None
     if stat.S_ISDIR(status.st_mode):
         return in_home
-    if stat.S_ISLNK(status.st_mode) and os.readlink(in_home) == shared:
-        return shared if _is_directory(shared) else None
-    raise UnsafeFileError(in_home, f"is neither a directory nor a link to {shared}")
+    real = os.path.realpath(in_home)
+    if _owner(real) == account.uid and os.readlink(in_home) != shared:
+        return real
+    if _owner(shared) is not None:
+        return shared
+    if stat.S_ISLNK(status.st_mode) and not os.path.lexists(real):
+        return None
+    raise UnsafeFileError(in_home, "is neither a directory of the user's nor a link to one")
 
 
-def _is_directory(path: str) -> bool:
-    """Whether `path` itself, not what it links to, is a directory."""
+def _owner(path: str) -> int | None:
+    """Whose directory `path` is; None if it is not one, or not within reach."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        status = os.lstat(path)
     except OSError:
-        return False
+        return None
+    return status.st_uid if stat.S_ISDIR(status.st_mode) else None
 
 
 def _open_config(account: Account) -> int:
@@ -168,7 +177,7 @@ def recreate_config(account: Account) -> None:
     with rights_of(account.uid, account.gid):
         if locate(account, CONFIG) is None:
             parent = storage_of(account)
-            os.mkdir(f"{parent if _is_directory(parent) else account.home}/{CONFIG}", 0o700)
+            os.mkdir(f"{parent if _owner(parent) is not None else account.home}/{CONFIG}", 0o700)
 
 
 def read_kept(account: Account, name: str) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome import events
 from pam_pyhome.backends import approved, kept, replacing
 from pam_pyhome.backends import ecryptfs_store as store
 from pam_pyhome.backends.base import LEAST_KEY
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pam_pyhome.backends.base import Account
     from pam_pyhome.errors import UnprovedError
+    from pam_pyhome.events import Event
     from pam_pyhome.formats.ecryptfs_key import DerivedKey
     from pam_pyhome.formats.ecryptfs_layout import Signatures
 
@@ -194,6 +196,8 @@ def kernel_keys(passphrase: bytes, recorded: tuple[Signatures, ...], salts: tupl
             return ((fnek.signature, emit_auth_token(fnek, SALT_FNEK)), key)
         if layout.Signatures(fekek.signature) in recorded:
             return (key,)
+        if layout.Signatures(fekek.signature, fekek.signature) in recorded:
+            return (key, key)  # as `mount -t ecryptfs` suggests: the same one for names
     raise FormatError(layout.WRAPPED, f"opens, but not to the key that {layout.SIGNATURES} names")
 
 
@@ -257,22 +261,22 @@ def is_proved(account: Account, answer: bytes) -> bool:
     return True
 
 
-def rewrite(account: Account, change: Rewrite) -> bool:
+def rewrite(account: Account, change: Rewrite) -> Event | None:
     """See `Backend.rewrite`."""
     live, trouble = read_live(account)
     if live != change.expected:
-        return False
+        return None
     copy = store.read_kept(account, layout.WRAPPED) or live
     if change.content == copy:
         if live:
             kept.set_aside(account, layout.WRAPPED, live)
         store.recreate_config(account)
         store.replace(account, layout.WRAPPED, change.content)
-    else:
-        best = copy if trouble else live
-        is_approved = approved.is_approved(account, layout.WRAPPED, best)
-        _replace_wrapped(account, live, best, change.content, is_approved=is_approved, repair=True)
-    return True
+        return events.KEY_FILE_RESTORED
+    best = copy if trouble else live
+    is_approved = approved.is_approved(account, layout.WRAPPED, best)
+    _replace_wrapped(account, live, best, change.content, is_approved=is_approved, repair=True)
+    return events.KEY_FILE_RENEWED
 
 
 def _replace_wrapped(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.backends.base import Account, Description
+    from pam_pyhome.events import Event
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
     from pam_pyhome.formats.state import OpenRecord
 
@@ -133,7 +134,7 @@ class FscryptBackend:
 
         fscrypt_change.add_second(account, old, second)
 
-    def rewrite(self, account: Account, change: Rewrite) -> bool:
+    def rewrite(self, account: Account, change: Rewrite) -> Event | None:
         """Replace the login protector; what was there is kept where only root can reach it."""
         from pam_pyhome.backends import fscrypt_keep
 

@@ -53,14 +53,19 @@ class Candidate(Record):
 def kernel_policy(account: Account) -> DirectoryPolicy | None:
     """What the home directory is encrypted with, as the kernel says, or None. OSError if it cannot be looked at."""
     with rights_of(account.uid, account.gid):
-        try:
-            directory = store.open_home(account)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        try:
-            return policy_of(directory)
-        finally:
-            os.close(directory)
+        return policy_at(account.home)
+
+
+def policy_at(path: str) -> DirectoryPolicy | None:
+    """The same for any directory, with the rights of now."""
+    try:
+        directory = store.open_directory(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return policy_of(directory)
+    finally:
+        os.close(directory)
 
 
 def find_home(account: Account) -> Home | None:
@@ -159,12 +164,67 @@ def _judge(
     live: bytes,
     trouble: FormatError | StorageError | UnsafeFileError | None,
 ) -> Candidate | None:
-    if protector.source == meta.LOGIN and protector.uid == account.uid:
+    if protector.source == meta.LOGIN and (protector.uid == account.uid or _has_moved(account, protector, mount, trouble)):
         return Candidate(protector.descriptor, mount, live, trouble, is_login=True)
     if protector.source == meta.CUSTOM:
         is_recovery = protector.name.startswith(meta.RECOVERY_NAME)
         return Candidate(protector.descriptor, mount, live, trouble, is_login=False, is_recovery=is_recovery)
     return None
+
+
+def _has_moved(
+    account: Account, protector: meta.Protector, mount: str, trouble: FormatError | StorageError | UnsafeFileError | None
+) -> bool:
+    """Whether a login protector of another uid is the account's: its file has been given to it, as after `usermod --uid`."""
+    return trouble is None and store.owner_of(mount, store.PROTECTORS, protector.descriptor, account)[0] == account.uid
+
+
+def foreign_protector(account: Account) -> tuple[str, int] | None:
+    """A protector of the home that is another uid's, or says it is, and that uid; None if any is for the account. As root.
+
+    OSError; StorageError, UnsafeFileError or FormatError for a policy that is of no use.
+    """
+    found = kernel_policy(account)
+    if found is None or find_home(account) is not None:
+        return None
+    home_mount = store.main_mount(account.home)
+    policy = read_policy(account, home_mount, found.identifier)
+    for descriptor, _ in () if policy is None else policy.slots:
+        for mount in dict.fromkeys((store.ROOT, home_mount)):
+            path = f"{mount.rstrip('/')}/{store.METADATA}/{store.PROTECTORS}/{descriptor}"
+            uid = _uid_of(account, mount, descriptor)
+            if uid not in (None, account.uid):
+                return path, uid
+    return None
+
+
+def former_uids(account: Account) -> list[int]:
+    """What the home's login protectors say instead of the account's uid. Errors as of `find_home`."""
+    home = find_home(account)
+    found = [_parsed_uid(each) for each in home.protectors if each.is_login and each.trouble is None] if home else []
+    return [uid for uid in found if uid != account.uid]
+
+
+def _parsed_uid(candidate: Candidate) -> int:
+    return meta.parse_protector(candidate.live, candidate.descriptor).uid
+
+
+def _uid_of(account: Account, mount: str, descriptor: str) -> int | None:
+    """Whose a protector is: by its owner, or if that is root or the account, by what it says. None if it does not say."""
+    try:
+        directory = store.open_metadata(mount, store.PROTECTORS, (0, account.uid))
+    except (OSError, UnsafeFileError):
+        return None
+    try:
+        owner = os.stat(descriptor, dir_fd=directory, follow_symlinks=False).st_uid
+    except OSError:
+        return None
+    finally:
+        os.close(directory)
+    if owner not in (0, account.uid):
+        return owner
+    protector = meta.parse_protector(store.read(account, mount, store.PROTECTORS, descriptor), descriptor)
+    return protector.uid if protector.source == meta.LOGIN else None
 
 
 def put_policy(account: Account, mount: str, policy: meta.Policy) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import approved, kept, replacing
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends.fscrypt_find import (
@@ -16,10 +17,12 @@ from pam_pyhome.backends.fscrypt_find import (
 )
 from pam_pyhome.errors import FormatError, OldPolicyError, StorageError, UnsafeFileError
 from pam_pyhome.formats import fscrypt_meta as meta
+from pam_pyhome.kernel.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.events import Event
     from pam_pyhome.formats.opened import OpenedHome, Rewrite
 
 
@@ -33,17 +36,17 @@ def login_home(account: Account) -> Home:
     return home
 
 
-def rewrite(account: Account, change: Rewrite) -> bool:
+def rewrite(account: Account, change: Rewrite) -> Event | None:
     """See `Backend.rewrite`."""
     from pam_pyhome.formats.fscrypt_renewal import is_renewal  # noqa: PLC0415 - an ordinary login rewrites nothing
 
     if is_renewal(change.content):
         from pam_pyhome.backends.fscrypt_renew import put_prepared  # noqa: PLC0415 - nor uses a recovery key
 
-        return put_prepared(account, change)
+        return events.KEY_FILE_RENEWED if put_prepared(account, change) else None
     candidate = next((one for one in login_home(account).protectors if one.live == change.expected), None)
     if candidate is None:
-        return False
+        return None
     meta.parse_protector(change.content, candidate.descriptor)
     name = protector_copy(candidate.descriptor)
     copy = read_kept(account, name) or candidate.live
@@ -51,11 +54,11 @@ def rewrite(account: Account, change: Rewrite) -> bool:
         if candidate.live:
             kept.set_aside(account, name, candidate.live)
         _put(account, candidate, change.content)
-    else:
-        used = candidate.live if candidate.trouble is None else copy
-        is_approved = approved.is_approved(account, name, used)
-        replace(account, candidate, used, change.content, is_approved=is_approved, repair=True)
-    return True
+        return events.KEY_FILE_RESTORED
+    used = candidate.live if candidate.trouble is None else copy
+    is_approved = approved.is_approved(account, name, used)
+    replace(account, candidate, used, change.content, is_approved=is_approved, repair=True)
+    return events.KEY_FILE_RENEWED
 
 
 def replace(
@@ -150,6 +153,7 @@ def _remember_policy(account: Account, home: Home) -> None:
         meta.parse_policy(store.read(account, home.mount, store.POLICIES, identifier), identifier)
     except (FileNotFoundError, UnsafeFileError, FormatError):
         put_policy(account, home.mount, home.policy)
+        log(events.KEY_FILE_RESTORED, f"policy {identifier}", account)
     spare = dict(home.spare.slots) if home.spare is not None else {}
     if all(spare.get(name, wrapped) == wrapped for name, wrapped in home.policy.slots):
         kept.keep(account, policy_copy(identifier), home.policy.message.emit())

@@ -65,11 +65,19 @@ def attach(
         claim = Claim(account.uid, identifier, os.fsencode(mount), store.device_of(home))
         record = _record(account, backend, home, (claim,))
         note(record.but(opening=True))
-        give(directory, claim, account.gid, secret)
+        try:
+            give(directory, claim, account.gid, secret)
+        except OSError as error:
+            if error.errno != errno.EDQUOT:
+                raise
+            record = record.but(claims=(claim, with_roots(claim)))
+            note(record.but(opening=True))
+            give(directory, with_roots(claim), _ROOT_GROUP, secret)
         try:
             _look_inside(directory)
         except OSError:
-            give_up(claim)
+            for each in record.claims:
+                give_up(each)
             raise
     except OSError as error:
         raise StorageError(f"opening {account.home}", fscrypt.reason(error)) from error
@@ -78,8 +86,13 @@ def attach(
     return record
 
 
+def with_roots(claim: Claim) -> Claim:
+    """The claim that root makes where the user's quota of keys is used up: root's is another, and hardly ever is."""
+    return claim.but(uid=0)
+
+
 def give(directory: int, claim: Claim, gid: int, secret: bytes) -> None:
-    """Give a key to the file system of `directory`, claimed by the user. OSError, StorageError."""
+    """Give a key to the file system of `directory`, claimed by the user of the claim. OSError, StorageError."""
     with rights_of(claim.uid, gid):
         added = fscrypt.add_key(directory, secret)
     if added != claim.identifier:
@@ -111,18 +124,20 @@ _GONE, _CLAIMED, _IN_USE = range(3)
 
 def detach(record: OpenRecord) -> None:
     """See `Backend.detach`. Gives up the user's claims; what others claim stays open for them."""
-    left, unreachable = set(), None
-    for claim in record.claims:
+    left: dict[tuple[str, str], int] = {}
+    unreachable = None
+    for claim in (_with_device(each, record) for each in record.claims):
         try:
-            left.add(_take_back(_with_device(claim, record)))
+            # What counts is what is left after the last claim on a key: root may have one beside the user's.
+            left[claim.identifier, claim.device] = _take_back(claim)
         except HomeBusyError as error:
             unreachable = error
     path = os.fsdecode(record.mountpoint)
-    if _IN_USE in left:
+    if _IN_USE in left.values():
         raise HomeBusyError(path, (), partly_locked=True)
     if unreachable is not None:
         raise unreachable
-    if _CLAIMED in left:
+    if _CLAIMED in left.values():
         raise HomeBusyError(path, (OTHERS,))
 
 
@@ -167,7 +182,7 @@ def _is_owners(path: bytes, record: OpenRecord) -> bool:
         known = statx.look(path)
     except OSError:
         return False
-    return known.device == record.device and known.is_encrypted and known.uid in {claim.uid for claim in record.claims}
+    return known.device == record.device and known.is_encrypted and known.uid in {claim.uid for claim in record.claims} - {0}
 
 
 def _is_below(path: bytes, top: bytes) -> bool:

@@ -68,16 +68,22 @@ def attach(
     opened = [(each, key) for each in chosen[:MOST_KEYS] if (key := _key_of(each, descriptor, secret, notes))]
     if opened:
         # What an earlier record names and is opened again now is on it already.
-        claims = [_claim(account, each) for each, _ in opened]
+        claims = [_claim(account, each, record) for each, _ in opened]
         keep(record.but(claims=tuple(dict.fromkeys((*record.claims, *claims)))))
-    given = [each.identifier for each, key in opened if _give(account, each, key, notes)]
+    given = [each.identifier for each, key in opened if _give(account, each, _claim(account, each, record), key, notes)]
     for note in notes:
         warn(note)
     _keep_known(account, known, given)
 
 
-def _claim(account: Account, other: Other) -> Claim:
-    return Claim(account.uid, other.identifier, other.mount.mountpoint, other.mount.device)
+def _claim(account: Account, other: Other, record: OpenRecord) -> Claim:
+    """The user's; root's where the home itself needed that."""
+    claim = Claim(account.uid, other.identifier, other.mount.mountpoint, other.mount.device)
+    return fscrypt_keys.with_roots(claim) if record.claims[0].identifier in _roots(record) else claim
+
+
+def _roots(record: OpenRecord) -> set[str]:
+    return {claim.identifier for claim in record.claims if claim.uid == 0}
 
 
 def _opened_by(descriptor: str, found: Survey) -> list[Other]:
@@ -150,14 +156,14 @@ def _locked(other: Other, reason: str) -> str:
     return f"a directory on {one_line(other.where)} with policy {other.identifier} stays locked: {reason}"
 
 
-def _give(account: Account, other: Other, key: bytes, notes: list[str]) -> bool:
-    """Give one key to the file system that was looked at, whatever is mounted in its place now, claimed by the user."""
+def _give(account: Account, other: Other, claim: Claim, key: bytes, notes: list[str]) -> bool:
+    """Give one key to the file system that was looked at, whatever is mounted in its place now."""
     try:
         directory = files.open_listable(other.where)
         try:
             if store.device_of(os.fstat(directory)) != other.mount.device:
                 raise FileNotFoundError(errno.ENOENT, "it is not mounted any more")
-            fscrypt_keys.give(directory, _claim(account, other), account.gid, key)
+            fscrypt_keys.give(directory, claim, account.gid, key)
         finally:
             os.close(directory)
     except (OSError, StorageError) as error:

@@ -34,7 +34,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 def open_home(account: Account) -> int:
     """Descriptor of the account's home directory. To be called with the user's rights. OSError."""
-    return os.open(account.home, _DIRECTORY | os.O_NONBLOCK)
+    return open_directory(account.home)
+
+
+def open_directory(path: str) -> int:
+    """Descriptor of any directory, with the rights of now. OSError."""
+    return os.open(path, _DIRECTORY | os.O_NONBLOCK)
 
 
 def main_mounts() -> list[Mount]:
@@ -58,7 +63,15 @@ def main_mount(path: str) -> str:
         raise StorageError(path, "its file system is not one that can be encrypted, or not mounted as a whole")
     whole = min(len(mount.root) for mount in found)
     leading = [mount for mount in found if len(mount.root) == whole]
-    return os.fsdecode(max(leading, key=lambda mount: _leads_to(mount.mountpoint, real)).mountpoint)
+    return os.fsdecode(max(leading, key=lambda mount: (_is_seen(mount), _leads_to(mount.mountpoint, real))).mountpoint)
+
+
+def _is_seen(mount: Mount) -> bool:
+    """Whether nothing else is mounted over it."""
+    try:
+        return device_of(os.stat(mount.mountpoint, follow_symlinks=False)) == mount.device
+    except OSError:
+        return False
 
 
 def _leads_to(mountpoint: bytes, path: bytes) -> int:
@@ -77,14 +90,31 @@ def open_metadata(mount: str, kind: str, owners: tuple[int, ...]) -> int:
 
     `.fscrypt` may be a link of root's, as where the root of a file system is read-only.
     """
-    fd = files.open_directory(mount, owners=owners, shared=True)
+    top = _open_top(mount)
+    try:
+        return _open_below(top, mount, kind, owners)
+    finally:
+        os.close(top)
+
+
+def _open_top(mount: str) -> int:
+    """O_PATH descriptor of a mount point. The way is root's, and need not be open to the user; nor need it be listed."""
+    return files.open_canonical(os.fsencode(mount))
+
+
+def _open_below(top: int, mount: str, kind: str, owners: tuple[int, ...]) -> int:
+    owner = os.fstat(top).st_uid
+    if owner not in owners:
+        raise UnsafeFileError(mount, f"is owned by uid {owner}")
+    fd = top
     for name in filter(None, (METADATA, kind)):
         try:
             inner = _open_link(fd, name) if name == METADATA else None
             if inner is None:
                 inner = files.open_directory(name, within=fd, owners=owners, shared=True)
         finally:
-            os.close(fd)
+            if fd != top:
+                os.close(fd)
         fd = inner
     return fd
 
@@ -106,16 +136,20 @@ def _open_link(within: int, name: str) -> int | None:
 
 def read(account: Account, mount: str, kind: str, name: str) -> bytes:
     """A metadata file. FileNotFoundError if there is none, UnsafeFileError if it must not be believed."""
-    with rights_of(account.uid, account.gid):
-        try:
-            return _read(mount, kind, name, (0, account.uid))
-        except PermissionError:
-            pass
-    return _read(mount, kind, name, (0,))
+    top = _open_top(mount)
+    try:
+        with rights_of(account.uid, account.gid):
+            try:
+                return _read(top, mount, kind, name, (0, account.uid))
+            except PermissionError:
+                pass
+        return _read(top, mount, kind, name, (0,))
+    finally:
+        os.close(top)
 
 
-def _read(mount: str, kind: str, name: str, owners: tuple[int, ...]) -> bytes:
-    directory = open_metadata(mount, kind, (0, *owners))
+def _read(top: int, mount: str, kind: str, name: str, owners: tuple[int, ...]) -> bytes:
+    directory = _open_below(top, mount, kind, (0, *owners))
     try:
         return files.read_file(directory, name, owners=owners, limit=MAX_SIZE)
     finally:
@@ -140,13 +174,7 @@ def protectors(account: Account, mountpoint: str) -> list[str]:
 
 def _list(account: Account, mountpoint: str, kind: str, digits: int, most: int) -> tuple[list[str], bool]:
     """Files with names of so many digits that belong to the account or to root; whether there are no more than `most` entries."""
-    with rights_of(account.uid, account.gid):
-        try:
-            directory = open_metadata(mountpoint, kind, (0, account.uid))
-        except PermissionError:
-            directory = -1
-    if directory < 0:
-        directory = open_metadata(mountpoint, kind, (0,))
+    directory = _open_list(account, mountpoint, kind)
     try:
         with os.scandir(directory) as entries:
             names = [entry.name for entry in itertools.islice(entries, most)]
@@ -155,6 +183,20 @@ def _list(account: Account, mountpoint: str, kind: str, digits: int, most: int) 
         return sorted(name for name in names if _owner(directory, name) in (0, account.uid)), complete
     finally:
         os.close(directory)
+
+
+def _open_list(account: Account, mountpoint: str, kind: str) -> int:
+    """Descriptor of a metadata directory, with the user's rights, or else with root's if it is root's. OSError, UnsafeFileError."""
+    top = _open_top(mountpoint)
+    try:
+        with rights_of(account.uid, account.gid):
+            try:
+                return _open_below(top, mountpoint, kind, (0, account.uid))
+            except PermissionError:
+                pass
+        return _open_below(top, mountpoint, kind, (0,))
+    finally:
+        os.close(top)
 
 
 def _owner(directory: int, name: str) -> int | None:

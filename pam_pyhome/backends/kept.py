@@ -11,6 +11,7 @@ counts only where the file itself is damaged or missing. Beside the copy of NAME
 ``NAME.retired``      a protector that is out of the policy; what else it opens may be on a disk that is not here
 ``NAME.next``         what is just being made of the file
 ``fscrypt-others``    not a key: the names of policies besides the home's that were opened
+``file-system``       not a key: the UUID of the file system on which the home was when it was opened last
 ``digests``           the key files that were proved by somebody besides whoever typed a password: `approved.py`
 ====================  ================================================================================================
 """
@@ -19,8 +20,10 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome import events
 from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import files
+from pam_pyhome.kernel.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
 STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
-DIGESTS, OTHERS = "digests", "fscrypt-others"
+DIGESTS, OTHERS, FILE_SYSTEM = "digests", "fscrypt-others", "file-system"
 _INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
+_UNTOLD = (*_INTERNAL, SECOND)  # the log says when they count
 _LIMIT = 65536
 _MOST_PREVIOUS = 9
 
@@ -72,6 +76,8 @@ def keep(account: Account, name: str, content: bytes) -> None:
     try:
         if not files.exists(directory, name) or _read(directory, name) != content:
             _write(directory, name, content)
+            if not name.endswith(_UNTOLD) and name not in (DIGESTS, OTHERS):
+                log(events.COPY_KEPT, name, account)
     finally:
         os.close(directory)
 
@@ -138,7 +144,7 @@ def _free_name(account: Account, name: str, content: bytes) -> str:
 
 def names(account: Account) -> list[str]:
     """What there is a copy of, or an older one."""
-    return [name for name in _all(account) if name not in (DIGESTS, OTHERS) and not name.endswith(_INTERNAL)]
+    return [name for name in _all(account) if name not in (DIGESTS, OTHERS, FILE_SYSTEM) and not name.endswith(_INTERNAL)]
 
 
 def base_of(name: str) -> str:
@@ -212,3 +218,21 @@ def retire(account: Account, name: str) -> None:
 def forget(account: Account, name: str) -> None:
     """Forget the copy of `name` and all that is kept beside it. OSError."""
     remove(account, *(each for each in _all(account) if each == name or each.startswith(name + ".")))
+
+
+def note_place(account: Account, storage: bytes) -> None:
+    """Note on which file system the home is that has just been opened. OSError."""
+    found = file_system(os.fsdecode(storage))
+    if found:
+        keep(account, FILE_SYSTEM, found.encode("ascii"))
+
+
+def file_system(path: str) -> str:
+    """The UUID of the file system of a directory at a path without links; empty if the kernel does not tell. OSError."""
+    from pam_pyhome.kernel.filesystems import uuid_of  # noqa: PLC0415 - asked only behind an opened home, and about one that is away
+
+    directory = files.open_listable(path)
+    try:
+        return uuid_of(directory) or ""
+    finally:
+        os.close(directory)

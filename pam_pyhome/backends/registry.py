@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pam_pyhome.errors import StorageError
+from pam_pyhome.kernel.process import learn_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ def backends() -> Iterator[Backend]:
 
 def find(account: Account) -> Backend | None:
     """The backend of the account's home, or None if the account has no encrypted home."""
+    reach(account)
     return next((backend for backend in backends() if backend.probe(account)), None)
+
+
+def reach(account: Account) -> None:
+    """Have the account's rights lead to its home, also where only a supplementary group does."""
+    learn_groups(account.name, account.uid, account.gid, account.home)
 
 
 def named(name: str) -> Backend:

@@ -12,11 +12,14 @@ import click
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.terminal import LINE_MAX, ask
 from pam_pyhome.errors import NoAnswerError, PasswordUnchangedError
+from pam_pyhome.formats.recovery import mistyped
+from pam_pyhome.policy.messages import KEY_PROMPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STDIN = "-"
+_TRIES = 3
 
 
 class AtTerminal:
@@ -28,9 +31,32 @@ class AtTerminal:
 
     def ask(self, prompt: str, *, new: bool = False, until: Callable[[], bool] | None = None) -> bytes | None:
         """See `Talk.ask`. NoAnswerError without a terminal; PasswordUnchangedError if a new password was not typed twice."""
-        answer = _ask(prompt)
-        if new and answer and _ask(f"{prompt.rstrip(': ')} (again): ") != answer:
-            raise PasswordUnchangedError("", "the new passwords do not match")
+        if not new:
+            return self._ask_known(prompt)
+        for _ in range(_TRIES):
+            line = _ask(prompt)
+            answer = line.removesuffix(b"\n")
+            if not line:
+                return answer  # Ctrl-D: nothing more is to come
+            if not answer:
+                self.say("That is empty; type one, or Ctrl-C to give up.")
+            elif _ask(f"{prompt.rstrip(': ')} (again): ").removesuffix(b"\n") == answer:
+                return answer
+            else:
+                self.say("The two are not the same; type both once more.")
+        raise PasswordUnchangedError("", "no new password was typed twice the same")
+
+    def _ask_known(self, prompt: str) -> bytes:
+        """A password, which nobody sees; or a recovery key, which is long and shown, and again if a group of it is mistyped."""
+        answer = _ask(prompt, shown=prompt == KEY_PROMPT).removesuffix(b"\n")
+        for _ in range(_TRIES - 1):
+            defect = mistyped(answer)
+            if not defect:
+                break
+            self.say(f"This recovery key is {defect}; type it once more, it is shown now.")
+            before, answer = answer, _ask(KEY_PROMPT, shown=True).removesuffix(b"\n")
+            if answer == before:
+                break  # a password can look like one
         return answer
 
     def say(self, line: str) -> None:
@@ -46,9 +72,9 @@ class AtTerminal:
         time.sleep(seconds)
 
 
-def _ask(prompt: str) -> bytes:
+def _ask(prompt: str, *, shown: bool = False) -> bytes:
     try:
-        return ask(prompt.rstrip(": ")).removesuffix(b"\n")
+        return ask(prompt.rstrip(": "), shown=shown)
     except OSError:
         raise NoAnswerError("there is no terminal to ask for the password on") from None
 

@@ -16,9 +16,10 @@ from pam_pyhome.admin.conversion_record import find, is_swapped, place_of
 from pam_pyhome.cli import conversion_text, create, homes_text, options, plans, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError, insist_on_root
 from pam_pyhome.cli.progress import Bars
 from pam_pyhome.cli.recovery_show import Keeper, show_key
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.errors import (
     NoAnswerError,
     NoHomeError,
@@ -40,7 +41,7 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen an
 RESUME = click.option("--resume", is_flag=True, help="Go on from where an earlier run was stopped.")
 
 
-@click.command(help="Turn the plain home of USER into an encrypted one.")
+@click.command(cls=RootCommand, help="Turn the plain home of USER into an encrypted one.")
 @options.USER
 @options.BACKEND
 @options.PASSWORD_FILE
@@ -75,7 +76,7 @@ def _kept_if_valid(keeper: Keeper, user: str) -> Iterator[None]:
         raise
 
 
-@click.command(help="Turn the encrypted home of USER into a plain one.")
+@click.command(cls=RootCommand, help="Turn the encrypted home of USER into a plain one.")
 @options.USER
 @options.PASSWORD_FILE
 @DRY_RUN
@@ -88,7 +89,7 @@ def decrypt(user: str, password_file: str | None, *, dry_run: bool, resume: bool
         _convert(_Run(user, facts.DECRYPT, as_json), None, password_file, dry_run=dry_run, resume=resume, yes=yes)
 
 
-@click.command(help="Remove the copy from before, which 'encrypt' and 'decrypt' keep, of the home of USER.")
+@click.command(cls=RootCommand, help="Remove the copy from before, which 'encrypt' and 'decrypt' keep, of the home of USER.")
 @options.USER
 @options.YES
 @options.JSON
@@ -145,7 +146,7 @@ def _convert(run: _Run, backend: str | None, path: str | None, *, dry_run: bool,
     if dry_run:
         return
     question = f"{run.direction.capitalize()} the home of {one_line(run.user)}?"
-    options.confirm(question, yes=yes, show=lambda: _print_outlook(run, outlook))
+    options.confirm(question, yes=yes, show=lambda: _say_outlook(run, outlook))
     password = _password(run.user, run.direction, path)
     create.end_properly()
     _warn_of_keys(run, outlook)
@@ -177,7 +178,11 @@ def _give_up(run: _Run, *, yes: bool) -> bool:
 def _print_outlook(run: _Run, outlook: Outlook) -> None:
     if run.as_json:
         plans.print_json(_planned(outlook))
-        return
+    else:
+        _say_outlook(run, outlook)
+
+
+def _say_outlook(run: _Run, outlook: Outlook) -> None:
     for line in conversion_text.outlook(outlook, conversion_checks.estimate(outlook)):
         run.say(line)
 
@@ -192,6 +197,7 @@ def _described(outlook: Outlook, seconds: float) -> dict[str, object]:
         "home": outlook.account.home,
         "direction": outlook.direction,
         "backend": outlook.backend,
+        "storage": outlook.storage or outlook.account.home,
         "entries": outlook.survey.entries,
         "size": outlook.survey.size,
         "needed": outlook.needed,
@@ -243,8 +249,7 @@ def _lines(error: PyhomeError | OSError, user: str, verb: str) -> list[str]:
 @contextlib.contextmanager
 def _reported(user: str, verb: str) -> Iterator[None]:
     """Turn what goes wrong into lines on the standard error, and one CommandError."""
-    if os.geteuid() != 0:
-        raise CommandError("copies files of others; run it as root", 1)
+    insist_on_root("copies files of others")
     try:
         yield
     except _Problems as several:

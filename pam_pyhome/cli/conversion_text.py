@@ -9,7 +9,7 @@ from pam_pyhome.admin import conversion_facts as facts
 from pam_pyhome.admin import tree
 from pam_pyhome.admin.conversion_checks import size
 from pam_pyhome.admin.conversion_record import is_swapped, place_of, record_path
-from pam_pyhome.cli import create
+from pam_pyhome.cli import create, homes_text
 from pam_pyhome.errors import (
     ConversionError,
     CopyDiffersError,
@@ -28,6 +28,7 @@ from pam_pyhome.errors import (
     WrongPassphraseError,
 )
 from pam_pyhome.formats.words import quoted
+from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
     from pam_pyhome.admin.conversion_checks import Outlook
@@ -67,18 +68,15 @@ def outlook(found: Outlook, seconds: float) -> list[str]:
     goes_on = ", going on from where an earlier run was stopped" if found.goes_on else ""
     room = f"a copy needs {size(found.needed)}, {size(found.free)} are free"
     until = f"in {place_of(account)} until 'pyhome confirm {quoted(account.name)}'"
+    takes = homes_text.duration(seconds)
+    other = ", which is on another file system than the home" if found.elsewhere else ""
+    where = [f"  the files will be in {found.storage}{other}"] if found.storage not in ("", account.home) else []
     return [
         f"{account.name}: {found.direction} {account.home} {what}{goes_on}",
         f"  {found.survey.entries} files and directories, {size(found.survey.size)}; {room}",
-        f"  it takes about {duration(seconds)}; the home is used as it is until the copy is verified, and is kept then {until}",
+        *where,
+        f"  it takes about {takes}; the home is used as it is until the copy is verified, and is kept then {until}",
     ]
-
-
-def duration(seconds: float) -> str:
-    """So long, roughly."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
-    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def done(found: Outlook) -> str:
@@ -163,7 +161,7 @@ def _defect(error: PyhomeError, user: str, verb: str) -> str:  # noqa: C901 - on
         case HomeInUseError():
             return f"the home is in use by {'; '.join(error.sessions)}; log out there"
         case HomeElsewhereError():
-            return "another process is opening or locking the home; try again in a moment"
+            return homes_text.failed(failure_of(error), user)
         case SpaceError():
             return f"{error.where} has {error.free} free and the copy needs {error.needed}; free some space"
         case CopyError():

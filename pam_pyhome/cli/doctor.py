@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,8 @@ from pam_pyhome.admin.doctor.answers import Person
 from pam_pyhome.admin.doctor.finding import Finding
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import CommandError, reported
+from pam_pyhome.cli.failure import insist_on_root, reported
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.sshd import doctor as ssh
 
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 _STATUS = {finding.OK: 0, finding.WARN: 1, finding.FAIL: 2}
 
 
-@click.command(help="Say what stands between USER, or anybody, and an open home. Changes nothing.")
+@click.command(cls=RootCommand, help="Say what stands between USER, or anybody, and an open home. Changes nothing.")
 @options.ANY_USER
 @options.JSON
 @click.pass_context
 def doctor(context: click.Context, user: str | None, *, as_json: bool) -> None:
     """Check everything; 0 if all is well, 1 if something could be better, 2 if something does not work."""
-    if os.geteuid() != 0:
-        raise CommandError("reads files of root; run it as root", 1)
+    insist_on_root("reads files of root")
     with reported("this machine"):
         findings = list(examine(user))
     worst = finding.verdict(findings)

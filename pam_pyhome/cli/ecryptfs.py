@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import ecryptfs_tools as tools
-from pam_pyhome.cli import homes_json, options, plans
+from pam_pyhome.cli import homes_json, json_text, options
 from pam_pyhome.cli.failure import CommandError, reported
 from pam_pyhome.cli.terminal import Secrets, emit
+from pam_pyhome.cli.usage import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ KEYRING = "user keyring"
 _RAW = {"ignore_unknown_options": True}
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def ecryptfs(context: click.Context) -> None:
     """Work on eCryptfs key files and keys, as the ecryptfs-* tools do."""
@@ -48,7 +49,7 @@ def unwrap(arguments: tuple[str, ...], *, as_json: bool) -> None:
 def wrap(arguments: tuple[str, ...], *, as_json: bool) -> None:
     """Write a wrapped-passphrase file."""
     prompts = ("Passphrase to wrap", "Wrapping passphrase")
-    path, (passphrase, password) = _file_and_secrets(arguments, prompts)
+    path, (passphrase, password) = _file_and_secrets(arguments, prompts, new=True)
     with reported(path):
         tools.wrap(path, passphrase, password)
     _print_written(path, as_json=as_json)
@@ -100,11 +101,11 @@ def insert(arguments: tuple[str, ...], *, as_json: bool) -> None:
 
 
 def _file_and_secrets(
-    arguments: tuple[str, ...], prompts: tuple[str, ...], *, default: bool = False, again: str | None = None
+    arguments: tuple[str, ...], prompts: tuple[str, ...], *, default: bool = False, new: bool = False, again: str | None = None
 ) -> tuple[str, list[bytes]]:
     """The file, and one secret for each prompt: from the arguments, or read as `Secrets` does.
 
-    With `default`, the file may be missing. `again` is a prompt for those who are asked only.
+    With `default`, its name may be missing; with `new`, the file itself. `again` is a prompt for those who are asked only.
     """
     if default and arguments in {(), (STDIN,)}:
         arguments = (tools.default_file(), *arguments)
@@ -114,6 +115,8 @@ def _file_and_secrets(
     if secrets in ([], [STDIN]):
         wanted = prompts if secrets or again is None else (*prompts, again)
         with reported(path):
+            if not new:
+                os.stat(path)  # nobody types a secret for a file that is not there
             source = Secrets(ask=not secrets)
             return path, [source.next(prompt) for prompt in wanted]
     if len(secrets) != len(prompts):
@@ -136,5 +139,4 @@ def _print_written(path: str, *, as_json: bool) -> None:
 
 
 def _print(line: bytes, fields: dict[str, object] | None = None) -> None:
-    with reported("standard output"):
-        emit(line if fields is None else plans.as_text(fields).encode())
+    emit(line if fields is None else json_text.whole(fields).encode())

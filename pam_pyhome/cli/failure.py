@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import click
 
 from pam_pyhome.cli.advice import one_line, sentence
-from pam_pyhome.errors import PyhomeError
+from pam_pyhome.errors import NotAllowedError, PyhomeError
 from pam_pyhome.formats.facts import Failure
 from pam_pyhome.policy.failures import failure_of
 
@@ -43,14 +44,22 @@ class CommandError(Exception):
         return failure_of(cause) if isinstance(cause, (PyhomeError, OSError)) else Failure(self.exit_code, "")
 
 
+def insist_on_root(why: str) -> None:
+    """CommandError unless root runs the command; `why` it has to."""
+    if os.geteuid() != 0:
+        code = NotAllowedError.exit_code
+        raise CommandError(f"{why}; run it as root", code, Failure(code, NotAllowedError.__name__, "", why))
+
+
 @contextlib.contextmanager
 def reported(thing: str) -> Iterator[None]:
     """Turn what goes wrong with `thing` into a CommandError."""
     try:
         yield
-    except PyhomeError as error:
-        raise CommandError(sentence(error, thing), error.exit_code) from error
-    except OSError as error:
-        raise CommandError(sentence(error, thing), 1) from error
+    except (PyhomeError, OSError) as error:
+        failure = failure_of(error)
+        if thing.endswith(f"/{failure.what}"):  # it was opened below a directory that was open
+            failure = Failure(failure.code, failure.kind, thing, failure.reason, failure.lines)
+        raise CommandError(sentence(error, thing), failure.code, failure) from error
     except KeyboardInterrupt as error:
         raise CommandError(f"{thing}: interrupted; start again if that was not meant", INTERRUPTED) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_pyhome.admin import homes, removal_record
+from pam_pyhome.admin import accounts, conversion_progress, homes, removal_record
 from pam_pyhome.admin.conversion_record import find, users
 from pam_pyhome.cli import homes_json, homes_text, options
 from pam_pyhome.cli.advice import one_line
@@ -24,6 +24,7 @@ from pam_pyhome.policy.failures import failure_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pam_pyhome.admin.conversion_progress import Running
     from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import HomeFacts
 
@@ -39,7 +40,7 @@ def list_(*, as_json: bool) -> None:
         elif found:
             _print(homes_text.table(homes_text.home_rows(found)))
         else:
-            click.echo("There is no encrypted home.", err=True)
+            click.echo(homes_text.NO_HOMES, err=True)
 
 
 @click.command(help="Say whether the home of USER is open, and who holds it.")
@@ -47,22 +48,26 @@ def list_(*, as_json: bool) -> None:
 @options.JSON
 def status(user: str | None, *, as_json: bool) -> None:
     """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
-    conversions, removals = _conversions(user), _removals(user)
+    conversions, removals, running = _conversions(user), _removals(user), _running(user)
     with answering():
         try:
             found = _asked(user)
         except homes.FailedError as error:
-            if error.failure.kind not in (NoHomeError.__name__, NoUserError.__name__) or not (conversions or removals):
+            if error.failure.kind not in (NoHomeError.__name__, NoUserError.__name__) or not (conversions or removals or running):
                 raise
             found = []
         if as_json:
-            click.echo(homes_json.listing(found, conversions, removals))
+            click.echo(homes_json.listing(found, conversions, removals, running))
             return
         _print(map(homes_text.headline, found))
+        if not (found or conversions or removals or running):
+            click.echo(homes_text.NO_HOMES, err=True)
+        _print(map(homes_text.running, running))
         if os.geteuid() != 0:
             _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
         _print(homes_text.older_password(facts) for facts in found if any(slot.kind == OLDER for slot in facts.slots))
-        _print(map(_reminder, conversions))
+        busy = {each.user for each in running}
+        _print(_reminder(each) for each in conversions if each.account.name not in busy)
         _print(f"The home of {name} is being removed: 'pyhome remove {quoted(name)}' finishes that." for name in removals)
 
 
@@ -126,7 +131,7 @@ def unlock(user: str | None, password_file: str | None, *, as_json: bool) -> Non
 @options.JSON
 def lock(user: str | None, *, seconds: int, force: bool, as_json: bool) -> None:
     """Lock by hand."""
-    with answering():
+    with answering(forced=force):
         os.chdir("/")  # this process is not what keeps the home busy
         changed, facts = homes.perform(user, Request(broker.LOCK, force, seconds), AtTerminal())
         already = "" if changed else f"The home of {facts.user} was locked already. "
@@ -152,6 +157,17 @@ def passwd(user: str | None, password_file: str | None, *, home_only: bool, as_j
         with_it = "; the login password is as it was" if facts.follows_login and not both else ""
         said = f"The home of {facts.user} opens with the new password{with_it}."
         print_outcome(facts, changed=changed, as_json=as_json, said=said)
+
+
+def _running(user: str | None) -> list[Running]:
+    """What goes on now, of a user or of all; who is not root sees their own."""
+    if user is None and os.geteuid() == 0:
+        return conversion_progress.all_running()
+    try:
+        found = conversion_progress.find(accounts.find(user).name)
+    except NoUserError:
+        return []
+    return [found] if found is not None else []
 
 
 def _conversions(user: str | None) -> list[Record]:
@@ -198,8 +214,8 @@ def _is_below(mountpoint: str) -> bool:
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[None]:
-    """Turn what goes wrong into a CommandError."""
+def answering(*, forced: bool = False) -> Iterator[None]:
+    """Turn what goes wrong into a CommandError; `forced` as of `homes_text.failed`."""
     try:
         yield
     except homes.FailedError as error:
@@ -210,4 +226,4 @@ def answering() -> Iterator[None]:
         raise CommandError("interrupted; start again if that was not meant", INTERRUPTED) from error
     else:
         return
-    raise CommandError(homes_text.failed(failure, user), failure.code, failure)
+    raise CommandError(homes_text.failed(failure, user, forced=forced), failure.code, failure)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pam_pyhome.admin.conversion_record import is_swapped, place_of
-from pam_pyhome.cli.options import JSON_VERSION
+from pam_pyhome.cli import json_text
 from pam_pyhome.errors import ConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pam_pyhome.admin.conversion_progress import Running
     from pam_pyhome.admin.conversion_record import Record
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
 
 
-def listing(homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = ()) -> str:
+def listing(
+    homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = (),
+    running: Sequence[Running] = (),
+) -> str:
     """Any number of homes; of `status` also what is kept from before, or not finished."""
     found: dict[str, object] = {"homes": [home(facts) for facts in homes]}
     if conversions is not None:
         found["conversions"] = [_conversion(each) for each in conversions]
         found["removals"] = list(removals)
+        found["running"] = [each._asdict() for each in running]
     return _emit(**found)
 
 
@@ -59,7 +63,7 @@ def error(failure: Failure, message: str, fields: Mapping[str, object] | None = 
 
 
 def _emit(**fields: object) -> str:
-    return json.dumps({"version": JSON_VERSION, **fields}, indent=2)
+    return json_text.whole(fields)
 
 
 def home(facts: HomeFacts) -> dict[str, Any]:

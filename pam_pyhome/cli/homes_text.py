@@ -14,6 +14,7 @@ from pam_pyhome.policy.leases import CONVERSION
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pam_pyhome.admin.conversion_progress import Running
     from pam_pyhome.formats.facts import Failure, HomeFacts, Session
 
 _PASSWORD_ADVICE = {
@@ -26,6 +27,8 @@ _UPDATE_ADVICE = {
     update_facts.WRONG_LOGIN: "give the one that the user logs in with",
     update_facts.NO_CONF: "have root run 'pyhome update --costs' once, which measures this machine",
 }
+NO_HOMES = "There is no encrypted home."
+_LEAVE = "leave it with 'cd /', end what uses it, or insist with --force"
 _JOURNAL = "journalctl -b -t pam_pyhome -t pyhomed"
 
 
@@ -43,7 +46,8 @@ def headline(facts: HomeFacts) -> str:
 
 def other_copy(facts: HomeFacts) -> str:
     """A reminder, for those who cannot remove it themselves."""
-    return f"Another copy of the home of {facts.user} is still kept; root removes it with 'pyhome confirm {quoted(facts.user)}'."
+    whose = f"Another copy of the home of {facts.user} is still kept"
+    return f"{whose}; 'pyhome status {quoted(facts.user)}', given by root, tells what is to be done with it."
 
 
 def older_password(facts: HomeFacts) -> str:
@@ -52,6 +56,19 @@ def older_password(facts: HomeFacts) -> str:
         f"An older password of the home of {facts.user} still opens a copy of its key file; the copy goes when the present one "
         "opens the home."
     )
+
+
+def running(found: Running) -> str:
+    """How far the conversion of a home is."""
+    left = f", about {duration(found.seconds_left)} left" if found.seconds_left is not None else ""
+    return f"The home of {found.user} is being {found.direction}ed, {found.percent} %{left}."
+
+
+def duration(seconds: float) -> str:
+    """So long, roughly."""
+    if seconds < 90:
+        return counted(max(1, round(seconds)), "second")
+    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def _since(facts: HomeFacts) -> str:
@@ -76,7 +93,8 @@ def next_step(facts: HomeFacts) -> str:
     if facts.state == PARTLY:
         return f"end the processes that use it, then 'pyhome lock {quoted(user)}'; 'pyhome unlock {quoted(user)}' opens it again"
     if facts.state == LOCKED and not facts.trouble:
-        return f"it opens at the next login with the password; 'pyhome unlock {quoted(user)}' opens it now"
+        by_hand = f"'pyhome unlock {quoted(user)}' opens it"
+        return f"it opens at the next login with the password; {by_hand} now" if facts.opens_at_login else by_hand
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
     return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 
@@ -165,8 +183,8 @@ def _because(who: str) -> str:
     return f" while it is used by {who or 'a process that was not found'}"
 
 
-def failed(failure: Failure, user: str) -> str:
-    """What happened, to which thing, and one way forward."""
+def failed(failure: Failure, user: str, *, forced: bool = False) -> str:
+    """What happened, to which thing, and one way forward; `forced` if --force was given already."""
     who = "; ".join(failure.lines)
     what, reason = failure.what, failure.reason
     sentences = {
@@ -181,8 +199,9 @@ def failed(failure: Failure, user: str) -> str:
         if f"({CONVERSION})" in who
         else f"the home of {what} is in use by {who}; log out there, wait for it with --wait, or insist with --force",
         "HomeBusyError": f"{what} {reason}{_because(who)}; "
-        "leave it with 'cd /', end what uses it, or insist with --force",
-        "HomeElsewhereError": f"another process is opening or locking the home of {what}; try again in a moment",
+        + ("end that by hand, because --force ends only processes of the user" if forced else _LEAVE),
+        "HomeElsewhereError": f"{reason}; "
+        + (f"'pyhome status {quoted(what)}' tells how far it is" if "converting" in reason else "try again in a moment"),
         "PasswordUnchangedError": f"{reason}; nothing was changed, {_PASSWORD_ADVICE.get(reason, 'start again')}",
         "NoAnswerError": f"{reason}; type it at the prompt, or give it with --password-file",
         "WrongPassphraseError": f"this password does not open the home{_of(user)}; try the one from before its last change",
@@ -194,7 +213,8 @@ def failed(failure: Failure, user: str) -> str:
         "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
-        "FormatError": f"{what} is damaged ({reason}); restore the key file from a backup",
+        "FormatError": f"{what} is damaged ({reason}); 'pyhome recovery backups {quoted(user)}' lists copies of it, "
+        "and the recovery key opens the home",
     }
     return sentences.get(failure.kind, f"{what}{': ' if what else ''}{reason}; try again when that is repaired")
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DECLINED = 1
-#: Of docs/json.md, which is the contract. Fields are added, never changed.
-JSON_VERSION = 1
 
 
 def _complete_user(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

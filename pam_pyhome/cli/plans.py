@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import plan as plans
-from pam_pyhome.cli import options
+from pam_pyhome.cli import json_text, options
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError, insist_on_root
 from pam_pyhome.errors import PyhomeError
 
 if TYPE_CHECKING:
@@ -29,8 +27,7 @@ def reported(thing: str, *, advice: str, interrupted: str) -> Iterator[None]:
 
     `thing` is what an error without a path happened to; `advice` follows what pyhome itself says.
     """
-    if os.geteuid() != 0:
-        raise CommandError("reads and writes files of root; run it as root", 1)
+    insist_on_root("reads and writes files of root")
     try:
         yield
     except PyhomeError as error:
@@ -81,11 +78,6 @@ def _node(node: plans.Node | None) -> dict[str, object] | None:
     return {"uid": node.uid, "gid": node.gid, "mode": f"{node.mode:04o}", "size": size}
 
 
-def as_text(value: dict[str, object]) -> str:
-    """One object, with the version of its description."""
-    return json.dumps({"version": options.JSON_VERSION, **value}, indent=2)
-
-
 def print_json(value: dict[str, object]) -> None:
-    """Print it."""
-    click.echo(as_text(value))
+    """Print one object, with the version of its description."""
+    click.echo(json_text.whole(value))

@@ -1,58 +1,88 @@
-"""How far a long piece of work is: bytes, files, rate and time left, on a terminal only, and gone when it is done."""
+"""How far a long piece of work is: a line on a terminal, which is gone when it is done; elsewhere a line now and then."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from typing import TYPE_CHECKING, Self
+
+import click
+
+from pam_pyhome.admin.conversion_checks import size
+from pam_pyhome.admin.conversion_progress import Course
+from pam_pyhome.cli.homes_text import duration
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.progress import Progress, TaskID
+_REDRAW_SECONDS = 0.1
+#: Where nobody looks, but a log may be kept.
+_QUIET_SECONDS, _LOG_SECONDS = 10.0, 30.0
+_BAR = 20
+_USUAL_WIDTH = 80
 
 
 class Bars:
-    """One bar for each part of the work. Use as a context manager. Where nobody looks, nothing is shown."""
+    """Shows all parts of the work as one. Use as a context manager."""
 
     def __init__(self, size: int, files: int) -> None:
         """So many bytes and files there are to do in each part."""
-        self._size = size
-        self._files = files
-        self._progress: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
+        self._course = Course(size, files)
+        self._terminal = sys.stderr.isatty()
+        self._next = 0.0 if self._terminal else time.monotonic() + _QUIET_SECONDS
+        self._shown = 0
 
     def __enter__(self) -> Self:
-        """Begin to show."""
-        if sys.stderr.isatty():
-            self._progress = _make()
-            self._progress.start()
+        """Begin."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         """Leave the terminal as it was."""
-        if self._progress is not None:
-            self._progress.stop()
+        if self._shown:
+            self._draw("")
+            self._draw("")
 
     def show(self, part: str, done: int, files: int) -> None:
         """So many bytes and files of a part are done."""
-        if self._progress is None:
+        new = part != self._course.part
+        self._course.tell(part, done, files)
+        if time.monotonic() < self._next and not (new and self._terminal):
             return
-        if part not in self._tasks:
-            self._tasks[part] = self._progress.add_task(part, total=max(self._size, 1), files=0, all=self._files)
-        self._progress.update(self._tasks[part], completed=min(done, self._size), files=min(files, self._files))
+        if self._terminal:
+            self._next = time.monotonic() + _REDRAW_SECONDS
+            width = _width() - 1  # whatever is in the last column may begin a new line
+            self._draw(next((line for line in lines(self._course) if len(line) <= width), ""))
+        else:
+            self._next = time.monotonic() + _LOG_SECONDS
+            click.echo(lines(self._course)[-2], err=True)
+
+    def _draw(self, line: str) -> None:
+        """In the place of the line before, with nothing that a simple terminal does not know."""
+        sys.stderr.write("\r" + line.ljust(self._shown)[: max(len(line), _width() - 1)])
+        sys.stderr.flush()
+        self._shown = len(line)
 
 
-def _make() -> Progress:
-    from rich.console import Console  # noqa: PLC0415 - takes a tenth of a second, for this alone
-    from rich.progress import (  # noqa: PLC0415 - as above
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+def lines(course: Course) -> list[str]:
+    """How far it is, in fewer and fewer words."""
+    percent, seconds = f"{course.percent} %", course.seconds_left
+    left = f", {duration(seconds)} left" if seconds is not None else ""
+    full = _BAR * course.percent // 100
+    bar = f"[{'#' * full}{' ' * (_BAR - full)}]"
+    amount = f"{size(course.done)} of {size(course.size)}"
+    files = f"{course.files_done}/{course.files} files"
+    return [
+        f"{course.part} {percent} {bar} {amount}, {files}, {size(int(course.rate))}/s{left}",
+        f"{course.part} {percent} {bar} {amount}{left}",
+        f"{course.part} {percent} {amount}{left}",
+        f"{course.part} {percent}{left}",
+        f"{percent}{left}",
+    ]
 
-    files = TextColumn("{task.fields[files]}/{task.fields[all]} files")
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), files, TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_WIDTH
+    except (OSError, ValueError):
+        return _USUAL_WIDTH

@@ -14,7 +14,8 @@ from pam_pyhome.cli import homes_json, homes_text, options, plans, recover_text
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import answers
 from pam_pyhome.cli.create import end_properly
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError, insist_on_root
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.errors import KeyFilesLostError, NoAnswerError, PyhomeError
 from pam_pyhome.policy.failures import failure_of
 
@@ -33,7 +34,9 @@ class _Wishes:
         self.writable = writable
 
 
-@click.command(help="Open a home of another installation, on a disk that is mounted at PATH, to get the files back.")
+@click.command(
+    cls=RootCommand, help="Open a home of another installation, on a disk that is mounted at PATH, to get the files back."
+)
 @click.argument("path", required=False, type=click.Path())
 @click.option(
     "--at", "directory", type=click.Path(), metavar="DIRECTORY",
@@ -42,7 +45,7 @@ class _Wishes:
 @click.option("--writable", is_flag=True, help="Let its files be changed.")
 @click.option("--list", "only_list", is_flag=True, help="List the homes at PATH and open none.")
 @click.option("--metadata", type=click.Path(), metavar="DIRECTORY", help="Where else the key files of that machine are.")
-@click.option("--close", "closing", is_flag=True, help="Close the home that is open at PATH.")
+@click.option("--close", "closing", is_flag=True, help="Close the home that is open at PATH, or was opened from it.")
 @options.PASSWORD_FILE
 @options.JSON
 def recover(
@@ -141,8 +144,7 @@ def _print(lines: Iterable[str]) -> None:
 @contextlib.contextmanager
 def _reported(path: str, homes: list[Home]) -> Iterator[None]:
     """Turn what goes wrong into a CommandError."""
-    if os.geteuid() != 0:
-        raise CommandError("opens homes of others; run it as root", 1)
+    insist_on_root("opens homes of others")
     try:
         yield
     except (PyhomeError, OSError) as error:

@@ -38,6 +38,7 @@ _ADVICE = {
     salvage_facts.IN_USE: "close it with 'pyhome recover --close', or name another directory with --at",
     salvage_facts.OPEN_ELSEWHERE: "look there, or close it there first",
     salvage_facts.NOT_OPEN: "'pyhome recover' alone shows what is open, and where",
+    salvage_facts.SEVERAL: "'pyhome recover' alone shows where; name one of those",
     salvage_facts.NOT_ALONE: "unmount it and mount it below a directory that only root may enter, made with "
     f"'{_MAKE}', by 'mount -o {_HARMLESS} DEVICE {_DISK}'",
     salvage_facts.OTHERS_INSIDE: "end that first",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -12,10 +11,12 @@ from pam_pyhome.admin import accounts, backups, homes
 from pam_pyhome.cli import homes_json, homes_text, options, plans, recovery_show
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.answers import AtTerminal, answers
-from pam_pyhome.cli.failure import CommandError
+from pam_pyhome.cli.failure import CommandError, insist_on_root
 from pam_pyhome.cli.homes import answering, print_outcome
 from pam_pyhome.cli.recovery_show import Keeper, show_key
-from pam_pyhome.errors import NoAnswerError, PyhomeError, QrCodeError, RecoveryFileError, RestoreError
+from pam_pyhome.cli.streams import OutputError
+from pam_pyhome.cli.usage import Group, RootCommand
+from pam_pyhome.errors import PyhomeError, QrCodeError, RecoveryFileError, RestoreError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.broker import Request
 from pam_pyhome.formats.words import quoted
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _ECRYPTFS = "; the mount passphrase from when the home was made opens it all the same, and always will"
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def recovery(context: click.Context) -> None:
     """Try or renew a recovery key; list or restore the copies of key files."""
@@ -81,8 +82,9 @@ def _shower(facts: HomeFacts, keeper: Keeper, *, as_json: bool) -> Callable[[str
         try:
             show_key(facts.user, key, as_json=as_json)
             keeper.show(key, quiet=as_json)
-        except OSError as error:
-            raise NoAnswerError(f"the recovery key cannot be printed: {error.strerror}") from error
+        except OutputError:
+            keeper.discard()
+            raise
 
     return show
 
@@ -96,12 +98,14 @@ def _keeping() -> Iterator[None]:
         raise CommandError(recovery_show.failed(error), error.exit_code) from error
 
 
-@recovery.command("backups", help="List the copies of key files and metadata that are kept for USER, or for everybody.")
+@recovery.command(
+    "backups", cls=RootCommand, help="List the copies of key files and metadata that are kept for USER, or for everybody."
+)
 @options.ANY_USER
 @options.JSON
 def backups_(user: str | None, *, as_json: bool) -> None:
     """What could be restored."""
-    _insist_on_root()
+    insist_on_root("copies are root's")
     with answering(), _failing(user):
         people = accounts.people() if user is None else [accounts.find(user)]
         found = [each for account in people for each in backups.find(account)]
@@ -116,14 +120,14 @@ def backups_(user: str | None, *, as_json: bool) -> None:
             click.echo("No copies are kept.", err=True)
 
 
-@recovery.command(help="Put the copy NAME of a file of USER's back; what is there now is kept as another copy.")
+@recovery.command(cls=RootCommand, help="Put the copy NAME of a file of USER's back; what is there now is kept as another copy.")
 @options.USER
 @click.argument("name")
 @options.YES
 @options.JSON
 def restore(user: str, name: str, *, yes: bool, as_json: bool) -> None:
     """Put one back."""
-    _insist_on_root()
+    insist_on_root("copies are root's")
     with answering(), _failing(user):
         account = accounts.find(user)
         found = next((each for each in backups.find(account) if each.name == name), None)
@@ -143,11 +147,6 @@ def _line(found: Backup) -> str:
 
 def _as_json(found: Backup) -> dict[str, object]:
     return found._asdict() | {"written": homes_json.moment(found.written)}
-
-
-def _insist_on_root() -> None:
-    if os.geteuid() != 0:
-        raise CommandError("copies are root's; run it as root", 1)
 
 
 @contextlib.contextmanager

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_pyhome.admin import accounts
-from pam_pyhome.cli import plans, recovery_page
+from pam_pyhome.cli import json_text, recovery_page
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.recovery_page import Page
+from pam_pyhome.cli.streams import OutputError
 from pam_pyhome.cli.terminal import emit
 from pam_pyhome.errors import QrCodeError, RecoveryFileError
+from pam_pyhome.formats.recovery import SIZE, emit_recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,8 @@ _ADVICE = {
     _EXISTS: "name a file that is not there yet",
     _INSIDE: "name one elsewhere: what is in the home cannot be read when the key is needed",
 }
+#: As long as a key.
+_SAMPLE = emit_recovery(bytes(SIZE))
 #: Black on white whatever the colours of the terminal are, and back to them.
 _PAPER, _NO_PAPER = "\x1b[30;107m", "\x1b[0m"
 
@@ -41,12 +45,17 @@ def check_options(*, qr: bool, as_json: bool) -> None:
 
 
 def show_key(user: str, recovery: str, *, as_json: bool) -> None:
-    """Print the recovery key; it must have reached whoever reads it before the home can be used. OSError."""
-    if as_json:
-        emit(plans.as_text({"user": user, "recovery_key": recovery}).encode())
-        return
-    emit(f"The recovery key of {one_line(user)}. Write it down, it is shown only now.".encode())
-    emit(f"It opens the home whatever becomes of the password:\n\n    {recovery}\n".encode("ascii"))
+    """Print the recovery key; it must have reached whoever reads it before the home can be used. OutputError."""
+    text = (
+        json_text.first_part({"user": user, "recovery_key": recovery})
+        if as_json
+        else f"The recovery key of {one_line(user)}. Write it down, it is shown only now.\n"
+        f"It opens the home whatever becomes of the password:\n\n    {recovery}\n"
+    )
+    try:
+        emit(text.encode())
+    except OutputError as error:
+        raise OutputError(error.reason, "and start again: nothing was changed") from None
 
 
 class Keeper:
@@ -63,7 +72,7 @@ class Keeper:
     def check(self) -> None:
         """QrCodeError, RecoveryFileError if it cannot be done. Changes nothing."""
         if self._qr or self._path is not None:
-            code("")
+            _check_width(len(code(_SAMPLE)[0]), shown=self._qr)
         if self._path is not None:
             try:
                 self._path = os.path.abspath(self._path)
@@ -81,7 +90,7 @@ class Keeper:
             raise RecoveryFileError(path, _INSIDE)
 
     def show(self, recovery: str, *, quiet: bool = False) -> None:
-        """What was asked for, besides the key itself; `quiet`: without words. RecoveryFileError; OSError."""
+        """What was asked for, besides the key itself; `quiet`: without words. RecoveryFileError; OutputError."""
         self.shown = True
         if self._qr:
             paper = sys.stdout.isatty()
@@ -142,6 +151,14 @@ class Keeper:
             click.echo(line, err=True)
 
 
+def _check_width(needed: int, *, shown: bool) -> None:
+    """QrCodeError if it is to be shown on a terminal whose lines are shorter: nothing reads what is broken into two."""
+    if shown and sys.stdout.isatty():
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        if 0 < columns < needed:
+            raise QrCodeError(f"it takes {needed} columns, and the terminal has {columns}")
+
+
 def _is_within(directory: str, home: str) -> bool:
     """Whether a directory, without links in its path, is the home or in it."""
     try:
@@ -175,6 +192,8 @@ def _library() -> Callable[..., Any]:
 
 def failed(error: QrCodeError | RecoveryFileError) -> str:
     """What happened, to which thing, and one way forward."""
+    if isinstance(error, QrCodeError) and "columns" in error.reason:
+        return f"there is no QR code: {error.reason}; make it wider, or leave out --qr"
     if isinstance(error, QrCodeError):
         return f"there is no QR code: {error.reason}; 'apt install python3-qrcode' (Arch: 'pacman -S python-qrcode') mends that"
     return f"{error}; {_ADVICE.get(error.reason, 'name a file in a directory where it can be written')}"

@@ -15,9 +15,11 @@ from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.cli import homes_text, options, plans
 from pam_pyhome.cli.advice import one_line
 from pam_pyhome.cli.create import end_properly
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError, insist_on_root
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.errors import (
     HomeBusyError,
+    HomeElsewhereError,
     HomeInUseError,
     NoHomeError,
     NoUserError,
@@ -53,15 +55,14 @@ _ADVICE = {
 }
 
 
-@click.command(help="Remove the encrypted home of USER, and the account.")
+@click.command(cls=RootCommand, help="Remove the encrypted home of USER, and the account.")
 @options.USER
 @click.option("--keep-account", is_flag=True, help="Remove the home alone.")
 @options.YES
 @options.JSON
 def remove(user: str, *, keep_account: bool, yes: bool, as_json: bool) -> None:
     """Remove a home."""
-    if os.geteuid() != 0:
-        raise CommandError("removes homes of others; run it as root", 1)
+    insist_on_root("removes homes of others")
     os.chdir("/")  # this process is not what keeps the home busy
     with _reported(user):
         removal.drop_unbegun(user)
@@ -146,7 +147,7 @@ def _failed(error: PyhomeError | OSError, user: str) -> str:
             return f"{user}: the home is in use by {'; '.join(error.sessions)}; log out there"
         case NoHomeError():
             return f"{user} has no encrypted home; 'userdel --remove' is for others"
-        case NoUserError():
+        case NoUserError() | HomeElsewhereError():
             return homes_text.failed(failure_of(error), user)
         case StorageError():
             return f"{user}: {error.what}: {error.reason}; give this again when that is repaired"

@@ -11,6 +11,7 @@ import click
 from pam_pyhome.admin import setup as setups
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.failure import CommandError
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.sshd import manage, survey
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _UNDOS = {
 }
 
 
-@click.command(help="Make this machine ready for homes that open at login.")
+@click.command(cls=RootCommand, help="Make this machine ready for homes that open at login.")
 @click.option("--dry-run", is_flag=True, help="Show the plan as a diff, try it out, and change nothing.")
 @options.JSON
 @options.YES
@@ -82,7 +83,7 @@ def _restore(*, dry_run: bool) -> None:
     click.echo(f"an earlier run was interrupted; {plans.summary(restored)} was restored", err=True)
 
 
-@click.command(help="Take back what NAME has changed; without a name, list what can be taken back.")
+@click.command(cls=RootCommand, help="Take back what NAME has changed; without a name, list what can be taken back.")
 @click.argument("name", required=False, type=click.Choice(list(_UNDOS)))
 @click.option("--dry-run", is_flag=True, help="Show the plan as a diff and change nothing.")
 @options.JSON

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from pam_pyhome.admin import login_shell
-from pam_pyhome.cli import options, plans
+from pam_pyhome.cli import homes_text, options, plans
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.failure import CommandError, reported
-from pam_pyhome.errors import LoginShellError
+from pam_pyhome.cli.failure import CommandError, insist_on_root, reported
+from pam_pyhome.cli.usage import RootCommand, RootGroup
+from pam_pyhome.errors import LoginShellError, NoUserError
 from pam_pyhome.formats.shells import PATH
 from pam_pyhome.formats.words import quoted
+from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ADVICE = {
-    login_shell.NO_USER: "check the name",
     login_shell.SYSTEM_USER: "leave its shell as it is",
     login_shell.NOT_ENCRYPTED: "there is nothing that a login shell could unlock",
     login_shell.NO_LOGIN: "give the user another one with 'chsh' first",
@@ -32,7 +32,7 @@ _ADVICE = {
 }
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=RootGroup, invoke_without_command=True)
 @click.pass_context
 def shell(context: click.Context) -> None:
     """Unlock homes at the login shell, for logins by key."""
@@ -40,7 +40,7 @@ def shell(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@shell.command(help="Make pyhome-shell the login shell of USER.")
+@shell.command(cls=RootCommand, help="Make pyhome-shell the login shell of USER.")
 @options.USER
 @options.YES
 @options.JSON
@@ -57,7 +57,7 @@ def enable(user: str, *, yes: bool, as_json: bool) -> None:
         click.echo(f"'pyhome shell disable {quoted(user)}' takes it back")
 
 
-@shell.command(help="Give USER the real shell back.")
+@shell.command(cls=RootCommand, help="Give USER the real shell back.")
 @options.USER
 @options.YES
 @options.JSON
@@ -72,7 +72,7 @@ def disable(user: str, *, yes: bool, as_json: bool) -> None:
     _print(found, changed=changed, as_json=as_json)
 
 
-@shell.command(help="Say which login shell and which real shell USER has.")
+@shell.command(cls=RootCommand, help="Say which login shell and which real shell USER has.")
 @options.USER
 @options.JSON
 @click.pass_context
@@ -97,13 +97,14 @@ def _print(found: login_shell.Found, *, changed: bool | None, as_json: bool) -> 
 @contextlib.contextmanager
 def _reported(user: str) -> Iterator[None]:
     """Turn what goes wrong into a CommandError. Everything here is root's."""
-    if os.geteuid() != 0:
-        raise CommandError("changes files of root; run it as root", 1)
+    insist_on_root("changes files of root")
     try:
         with reported(PATH):
             yield
     except CommandError as failure:
         cause = failure.__cause__
+        if isinstance(cause, NoUserError):
+            raise CommandError(homes_text.failed(failure_of(cause), user), cause.exit_code) from cause
         if not isinstance(cause, LoginShellError):
             raise
         detail = f" ({cause.detail})" if cause.detail else ""

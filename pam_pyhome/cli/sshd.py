@@ -10,8 +10,9 @@ import click
 
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
+from pam_pyhome.cli.usage import RootCommand, RootGroup
 from pam_pyhome.kernel.process import unprotect_memory
-from pam_pyhome.sshd import inspection, layout, manage
+from pam_pyhome.sshd import at_close, inspection, layout, manage, people
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ _LAYOUTS = {"directory": layout.IN_DIRECTORY, "suffix": layout.WITH_SUFFIX}
 _UNMET = 1
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=RootGroup, invoke_without_command=True)
 @click.pass_context
 def sshd(context: click.Context) -> None:
     """Keep authorized keys where sshd can read them while homes are locked."""
@@ -51,7 +52,7 @@ def _planning(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@sshd.command(help="Show what 'apply' would change, as a unified diff.")
+@sshd.command(cls=RootCommand, help="Show what 'apply' would change, as a unified diff.")
 @_planning
 def plan(**given: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
     """Show the plan."""
@@ -65,7 +66,7 @@ def plan(**given: Any) -> None:  # noqa: ANN401 - click hands over what _plannin
     click.echo(f"{plans.summary(proposal.changes)}; nothing was changed", err=True)
 
 
-@sshd.command("apply", help="Lay out all users' keys and have sshd read them.")
+@sshd.command("apply", cls=RootCommand, help="Lay out all users' keys and have sshd read them.")
 @_planning
 @options.YES
 def apply_(*, yes: bool, **given: Any) -> None:  # noqa: ANN401 - click hands over what _planning declares
@@ -87,7 +88,7 @@ def apply_(*, yes: bool, **given: Any) -> None:  # noqa: ANN401 - click hands ov
         click.echo("'pyhome sshd revert' takes it back")
 
 
-@sshd.command(help="Compare the layout with what it should be, and ask sshd which file answers for USERS.")
+@sshd.command(cls=RootCommand, help="Compare the layout with what it should be, and ask sshd which file answers for USERS.")
 @options.USERS
 @options.JSON
 @click.pass_context
@@ -104,7 +105,7 @@ def check(context: click.Context, users: tuple[str, ...], *, as_json: bool) -> N
     context.exit(0 if good else _UNMET)
 
 
-@sshd.command(help="Carry the keys of USER into the layout now.")
+@sshd.command(cls=RootCommand, help="Carry the keys of USER into the layout now.")
 @options.USER
 @options.JSON
 @options.YES
@@ -114,6 +115,7 @@ def sync(user: str, *, as_json: bool, yes: bool) -> None:
         if not yes:
             plans.confirm(manage.plan_sync(user).changes, yes=False)
         found = manage.sync(user)
+        at_close.note(found, people.look_up(user))
         _print_problems(found.problems)
     if as_json:
         plans.print_json(_described(found.changes, found.problems))
@@ -121,7 +123,7 @@ def sync(user: str, *, as_json: bool, yes: bool) -> None:
         click.echo(f"{one_line(user)}: {plans.summary(found.changes)}")
 
 
-@sshd.command(help="Take back everything that 'apply' and 'sync' have changed.")
+@sshd.command(cls=RootCommand, help="Take back everything that 'apply' and 'sync' have changed.")
 @options.JSON
 @options.YES
 def revert(*, as_json: bool, yes: bool) -> None:

@@ -6,6 +6,8 @@ import os
 import sys
 import termios
 
+from pam_pyhome.cli.streams import OutputError
+
 LINE_MAX = 4096
 _INPUT = 0
 _OUTPUT = 1
@@ -28,25 +30,29 @@ class Secrets:
         return line.removesuffix(b"\n")
 
 
-def ask(prompt: str) -> bytes:
-    """What is typed at the terminal, without echo, with the end of its line. OSError if there is no terminal."""
+def ask(prompt: str, *, shown: bool = False) -> bytes:
+    """What is typed at the terminal, `shown` or without echo, with the end of its line. OSError if there is no terminal."""
     fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         before = termios.tcgetattr(fd)
-        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        silent = [*before[:3], before[3] if shown else before[3] & ~termios.ECHO, *before[4:]]
         try:
             termios.tcsetattr(fd, termios.TCSAFLUSH, silent)
             os.write(fd, prompt.encode() + b": ")
             return os.read(fd, LINE_MAX)
         finally:
             termios.tcsetattr(fd, termios.TCSAFLUSH, before)
-            os.write(fd, b"\n")
+            if not shown:
+                os.write(fd, b"\n")
     finally:
         os.close(fd)
 
 
 def emit(line: bytes) -> None:
-    """Print one line. OSError if it cannot be written as a whole."""
+    """Print one line. OutputError if it cannot be written as a whole."""
     rest = memoryview(line + b"\n")
-    while rest:
-        rest = rest[os.write(_OUTPUT, rest) :]
+    try:
+        while rest:
+            rest = rest[os.write(_OUTPUT, rest) :]
+    except OSError as error:
+        raise OutputError(error.strerror or str(error)) from None

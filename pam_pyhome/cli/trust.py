@@ -11,7 +11,8 @@ import click
 from pam_pyhome.admin import accounts, approving
 from pam_pyhome.backends import trust as ranks
 from pam_pyhome.cli import homes_json, homes_text, options, plans
-from pam_pyhome.cli.failure import CommandError, reported
+from pam_pyhome.cli.failure import CommandError, insist_on_root, reported
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.errors import TrustError
 from pam_pyhome.formats.words import one_line, quoted
 
@@ -32,7 +33,9 @@ _ADVICE = {
 }
 
 
-@click.command(help="Let keys of users go to the file system that is mounted at MOUNTPOINT. Without MOUNTPOINT: list all.")
+@click.command(
+    cls=RootCommand, help="Let keys of users go to the file system that is mounted at MOUNTPOINT. Without MOUNTPOINT: list all."
+)
 @click.argument("mountpoint", required=False, type=click.Path())
 @click.option("--user", metavar="USER", help="Only keys of USER.")
 @click.option("--remove", "removing", is_flag=True, help="Take that back; MOUNTPOINT may be a UUID.")
@@ -120,8 +123,7 @@ def _described(found: FileSystem) -> dict[str, object]:
 @contextlib.contextmanager
 def _reported(thing: str) -> Iterator[None]:
     """Turn what goes wrong into a CommandError. Everything here is root's."""
-    if os.geteuid() != 0:
-        raise CommandError("reads and writes files of root; run it as root", 1)
+    insist_on_root("reads and writes files of root")
     try:
         with reported(thing):
             yield

@@ -29,6 +29,16 @@ class Signatures(Record):
     fnek: str | None = None
 
 
+class Cipher(Record):
+    """With what the kernel encrypts: the name of a cipher, and how many bytes of the keys it takes."""
+
+    name: str
+    key_bytes: int
+
+
+AES_128 = Cipher("aes", 16)  # what ecryptfs-utils mount homes with
+
+
 def parse_signatures(data: bytes) -> Signatures:
     """Read ``Private.sig``: one or two lines, the last with or without its LF. Raises FormatError."""
     lines = data.split(b"\n")
@@ -79,12 +89,20 @@ def _salt_value(value: bytes) -> bytes:
     return bytes.fromhex(value.decode("ascii"))
 
 
-def mount_options(signatures: Signatures, *, own: bool = True) -> str:
-    """The options that mount.ecryptfs_private gives to the kernel: AES-128, and if `own`, the user's lower directory only."""
+def mount_options(signatures: Signatures, ciphers: tuple[Cipher, Cipher] = (AES_128, AES_128), *, own: bool = True) -> str:
+    """The options that mount.ecryptfs_private gives to the kernel: AES-128, and if `own`, the user's lower directory only.
+
+    `ciphers`: those of contents and of names.
+    """
+    contents, names = ciphers
     options = "ecryptfs_check_dev_ruid," if own else ""
-    options += "ecryptfs_cipher=aes,ecryptfs_key_bytes=16,ecryptfs_unlink_sigs"
+    options += f"ecryptfs_cipher={contents.name},ecryptfs_key_bytes={contents.key_bytes},ecryptfs_unlink_sigs"
     options += f",ecryptfs_sig={signatures.fekek}"
-    return options if signatures.fnek is None else f"{options},ecryptfs_fnek_sig={signatures.fnek}"
+    if signatures.fnek is None:
+        return options
+    if names != contents:
+        options += f",ecryptfs_fn_cipher={names.name},ecryptfs_fn_key_bytes={names.key_bytes}"
+    return f"{options},ecryptfs_fnek_sig={signatures.fnek}"
 
 
 def signature_of(super_options: bytes) -> str:

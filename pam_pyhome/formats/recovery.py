@@ -81,6 +81,15 @@ def parse_recovery(text: str) -> bytes:
     return number.to_bytes(SIZE, "big")
 
 
+def mistyped(answer: bytes) -> str:
+    """Where an answer that is meant for a recovery key is wrong, in words; empty for one that is right, or is none."""
+    try:
+        parse_recovery(answer.decode("ascii", "replace"))
+    except FormatError as error:
+        return error.reason if error.reason.startswith(MISTYPED) else ""
+    return ""
+
+
 def typed_key(answer: bytes) -> bytes | None:
     """The text of the key that an answer is, however it was typed; None for an answer that is none."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from pam_pyhome import events
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import FormatError, NoHomeError, PyhomeError, SharedUidError, WrongPassphraseError
 from pam_pyhome.formats import broker
@@ -19,6 +20,7 @@ from pam_pyhome.policy import messages, sessions, users
 from pam_pyhome.policy.asking import WRONG_SECONDS, note_wrong
 from pam_pyhome.policy.handle import Handle
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
+from pam_pyhome.policy.telling import note_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def _answer(connection: socket.socket, pamh: Handle, room: Room) -> tuple[int, s
     except NoHomeError:
         return broker.NONE, ""
     except SharedUidError as error:
-        pamh.log_warning(f"not unlocked: {error}")
+        pamh.log(events.NOT_UNLOCKED, str(error))
         return broker.REFUSED, messages.shared_uid(user, error.reason)
     backend = registry.find(pamh.account)
     if backend is None:
@@ -71,14 +73,14 @@ def _answer(connection: socket.socket, pamh: Handle, room: Room) -> tuple[int, s
     if not backend.wishes(pamh.account).open_at_login:
         return broker.NONE, ""  # 'pyhome unlock' is how its owner opens it
     if not _has_session(pamh.account.uid):
-        pamh.log_warning("not unlocked: no PAM session of pyhome holds the home, so it would be locked at once")
+        pamh.log(events.NOT_UNLOCKED, "no PAM session of pyhome holds it, so it would be locked at once")
         return broker.REFUSED, messages.no_session(user)
     try:
         return _ask_until_open(connection, pamh, backend, room)
     except (FormatError, OSError, PyhomeError) as error:
         if isinstance(error, PeerGoneError):
             raise
-        pamh.log_error(f"the home was not opened: {error}")
+        pamh.log(events.NOT_UNLOCKED, str(error))
         return broker.REFUSED, messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user)
 
 
@@ -108,11 +110,13 @@ def _ask_until_open(connection: socket.socket, pamh: Handle, backend: Backend, r
 def _try(pamh: Handle, backend: Backend, answer: bytes) -> OpenedHome | None:
     """The home as `answer` opens it; None, after a pause, if it does not."""
     try:
-        return backend.unlock(pamh.account, answer, exact=True)
+        opened = backend.unlock(pamh.account, answer, exact=True)
     except WrongPassphraseError:
         note_wrong(pamh)
         time.sleep(WRONG_SECONDS)
         return None
+    note_key(pamh, opened, answer)
+    return opened
 
 
 def _wait_for_answer(connection: socket.socket, pamh: Handle, backend: Backend, room: Room) -> bytes | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import select
 
+from pam_pyhome import events
 from pam_pyhome.errors import PyhomeError
 from pam_pyhome.kernel.child import SIGKILL
-from pam_pyhome.kernel.log import ERROR, log
+from pam_pyhome.kernel.log import log
+from pam_pyhome.policy import users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,6 +106,6 @@ def _run_and_exit(task: Callable[[], int | None], uid: int) -> NoReturn:
     try:
         status = task()
     except (PyhomeError, OSError) as error:
-        log(ERROR, f"uid {uid}: {type(error).__name__}: {error}")
+        log(events.DAEMON_TROUBLE, f"{type(error).__name__}: {error}", users.local(uid))
     finally:
         os._exit(status or 0)

@@ -1,16 +1,15 @@
 /* The tokens: the lines of the configuration file, then the module arguments. */
 #include "pam_pyhome.h"
+#include "events.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <security/pam_ext.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #define CONF_MAX 65536
@@ -22,22 +21,22 @@ static char *conf_load(pam_handle_t *pamh)
 	int fd = open(PYHOME_CONF, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0) {
 		if (errno != ENOENT)
-			pam_syslog(pamh, LOG_WARNING, "%s: %m, ignoring the file", PYHOME_CONF);
+			record(pamh, NULL, SETTING_IGNORED, "%s: %m", PYHOME_CONF);
 		return NULL;
 	}
 	struct stat st;
 	char *text = NULL;
 	size_t have = 0;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022) != 0 || st.st_size > CONF_MAX) {
-		pam_syslog(pamh, LOG_WARNING, "%s is not a regular file of root that nobody else can write, at most %d bytes; ignoring it",
-			   PYHOME_CONF, CONF_MAX);
+		record(pamh, NULL, SETTING_IGNORED, "%s is not a regular file of root that nobody else can write, at most %d bytes",
+		       PYHOME_CONF, CONF_MAX);
 	} else if ((text = malloc(CONF_MAX + 1)) != NULL) {
 		ssize_t got;
 		while (have < CONF_MAX && ((got = read(fd, text + have, CONF_MAX - have)) > 0 || (got < 0 && errno == EINTR)))
 			have += got > 0 ? (size_t)got : 0;
 		text[have] = '\0';
 		if (strlen(text) != have) {
-			pam_syslog(pamh, LOG_WARNING, "%s contains a NUL, ignoring the file", PYHOME_CONF);
+			record(pamh, NULL, SETTING_IGNORED, "%s contains a NUL", PYHOME_CONF);
 			free(text);
 			text = NULL;
 		}

@@ -79,7 +79,7 @@ bool has_opened(const struct call *call)
 {
 	const void *value = NULL;
 	size_t size = 0;
-	char *name = data_name("opened", call->user);
+	char *name = data_name("opened", call->pw.pw_name);
 	bool found = name != NULL && data_get(call->pamh, name, &value, &size) == PAM_SUCCESS && value != NULL;
 	free(name);
 	return found;

@@ -11,12 +11,13 @@ import socket
 import struct
 import time
 
+from pam_pyhome import events
 from pam_pyhome.errors import NoUserError
 from pam_pyhome.host.broker import converse
 from pam_pyhome.host.budget import Budgets
 from pam_pyhome.host.packets import PeerGoneError, Room
-from pam_pyhome.kernel.log import WARNING, log
-from pam_pyhome.policy.users import account_of
+from pam_pyhome.kernel.log import log
+from pam_pyhome.policy import users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ class Guests:
         """One line in the log, unless there was one of the kind about this user within a minute."""
         times = self._budgets.to_say(payer, kind, time.monotonic())
         if times:
-            who = f"uid {payer}" if payer >= 0 else "users who are not known here"
-            log(WARNING, f"{who}: {what}{f'; {times} such since the last line' if times > 1 else ''}")
+            often = f"; {times} such since the last record" if times > 1 else ""
+            strange = " of users who are not known here" if payer < 0 else ""
+            log(events.GUEST_REFUSED, what + strange + often, users.local(payer))
 
     def _has_room(self, payer: int, now: float) -> bool:
         """Whether there may be one more. If not, the oldest is asked to make room for the next, as far as it only waits."""
@@ -128,7 +130,7 @@ class Guests:
 def _converse(connection: socket.socket, pid: int, uid: int, room: Room) -> int:
     """The life of a child that talks to one of them; its exit status."""
     try:
-        converse(connection, account_of(uid), pid, room)
+        converse(connection, users.account_of(uid), pid, room)
     except (PeerGoneError, NoUserError):
         return _LEFT
     return 0

@@ -1,4 +1,7 @@
-/* Is there an encrypted home, and is it open? Asked without Python, with the file-system rights of its owner. */
+/*
+ * Is there an encrypted home, and is it open? Asked without Python, and with the file-system rights of its owner: root has none where
+ * homes come from a server. Where the owner may not look, root does: a supplementary group may lead there, or it is another's.
+ */
 #include "pam_pyhome.h"
 
 #include <errno.h>
@@ -55,7 +58,18 @@ static bool lstat_as(const struct passwd *pw, const char *path, struct stat *st)
 		return false;
 	bool found = lstat(path, st) == 0;
 	identity_leave(&before);
-	return found;
+	return found || (errno == EACCES && lstat(path, st) == 0);
+}
+
+static int open_as(const struct passwd *pw, const char *path)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC;
+	struct identity before;
+	if (!identity_enter(pw->pw_uid, pw->pw_gid, &before))
+		return -1;
+	int fd = open(path, flags);
+	identity_leave(&before);
+	return fd < 0 && errno == EACCES ? open(path, flags) : fd;
 }
 
 static bool wrapped_below(const struct passwd *pw, const char *prefix, const char *middle)
@@ -75,14 +89,10 @@ static bool copies_exist(const struct passwd *pw)
 	return size > 0 && (size_t)size < sizeof path && strchr(pw->pw_name, '/') == NULL && lstat(path, &st) == 0;
 }
 
-/* Opens a directory with its owner's rights, and asks what the file system encrypts it with. -1: with nothing, or it is not to be had. */
+/* Opens a directory, and asks what the file system encrypts it with. -1: with nothing, or it is not to be had. */
 static int policy_open(const struct passwd *pw, const char *path, struct fscrypt_get_policy_ex_arg *policy)
 {
-	struct identity before;
-	if (!identity_enter(pw->pw_uid, pw->pw_gid, &before))
-		return -1;
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
-	identity_leave(&before);
+	int fd = open_as(pw, path);
 	memset(policy, 0, sizeof *policy);
 	policy->policy_size = sizeof policy->policy;
 	if (fd < 0 || ioctl(fd, FS_IOC_GET_ENCRYPTION_POLICY_EX, policy) == 0)

@@ -1,17 +1,16 @@
 /* Leases: one flocked file per session in /run/pyhome/<uid>. A lease whose lock can be taken is dead. */
 #include "pam_pyhome.h"
+#include "events.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <security/pam_ext.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -134,7 +133,7 @@ static void write_text(pam_handle_t *pamh, int fd)
 	append_item(pamh, PAM_TTY, "tty", text);
 	append_item(pamh, PAM_RHOST, "rhost", text);
 	if (write(fd, text, strlen(text)) < 0)
-		pam_syslog(pamh, LOG_WARNING, "cannot write into the lease: %m, holding it all the same");
+		record(pamh, NULL, NO_LEASE, "cannot write into the lease: %m, holding it all the same");
 }
 
 /* Also runs in forked copies of the process, so it only closes: the lock is gone when the last copy has closed. */
@@ -203,7 +202,7 @@ void lease_take(struct call *call)
 		identity_leave(&before);
 	}
 	if (!made) {
-		pam_syslog(call->pamh, LOG_WARNING, "no lease for %s: %m, proceeding without", call->user);
+		record(call->pamh, &call->pw, NO_LEASE, "no lease: %m, proceeding without");
 	} else if (pam_set_data(call->pamh, key, lease, lease_cleanup) == PAM_SUCCESS) {
 		lease = NULL;
 	} else {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from pam_pyhome import events
 from pam_pyhome.host.guests import accept
-from pam_pyhome.kernel.log import WARNING, log
+from pam_pyhome.kernel.log import log
 from pam_pyhome.policy.leases import has_record
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ class Messages:
         connection, _, uid = accepted
         if uid != 0 or len(self._silent) >= _MOST_AT_ONCE:
             connection.close()
-            log(WARNING, f"dropped a message from uid {uid}")
+            log(events.GUEST_REFUSED, f"a message from uid {uid} on the socket of root's")
             return
         connection.settimeout(0)
         fd = connection.fileno()
@@ -60,7 +61,7 @@ class Messages:
         if verb == "watch" and is_uid and has_record(int(argument)):
             self._watch(int(argument))
         else:
-            log(WARNING, "dropped a message from uid 0")
+            log(events.GUEST_REFUSED, "a message from uid 0 that says nothing")
 
     def _end(self, fd: int, connection: socket.socket) -> None:
         """Close it, unless that was done, and the number may be another connection's."""

@@ -1,11 +1,10 @@
 /* The six entry points, and what is decided without starting Python. The tests are those of §4 of docs/design.md. */
 #include "pam_pyhome.h"
+#include "events.h"
 
 #include <errno.h>
-#include <security/pam_ext.h>
 #include <stdlib.h>
 #include <string.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -37,7 +36,7 @@ static void debug(const struct call *call, const char *decision)
 {
 	static const char *const names[] = {"", "auth", "setcred", "account", "open", "close", "password"};
 	if (call->set.debug)
-		pam_syslog(call->pamh, LOG_DEBUG, "%s for %s: %s", names[call->phase], call->user, decision);
+		record(call->pamh, NULL, DECIDED, "%s: %s", names[call->phase], decision);
 }
 
 static int ask_worker(struct call *call)
@@ -85,8 +84,7 @@ static int open_session(struct call *call)
 {
 	/* Without a lease: it would keep the other's home open. */
 	if (home_state(&call->pw) == HOME_OF_ANOTHER) {
-		pam_syslog(call->pamh, LOG_ERR, "another user with uid %u has their home open; that of %s is left alone",
-			   (unsigned int)call->pw.pw_uid, call->user);
+		record(call->pamh, &call->pw, SAME_UID, "uid %u; the home is left alone", (unsigned int)call->pw.pw_uid);
 		return PAM_SUCCESS;
 	}
 	lease_take(call);

@@ -58,7 +58,7 @@ struct call {
 	pam_handle_t *pamh;
 	enum phase phase;
 	int flags;
-	const char *user; /* PAM_USER */
+	const char *user; /* PAM_USER, as it was typed: the name of the user is that of `pw` */
 	const char *service;
 	struct settings set;
 	struct passwd pw;

@@ -14,13 +14,15 @@ import socket
 import sys
 import time
 
+from pam_pyhome import events
 from pam_pyhome.formats import broker
 from pam_pyhome.host.children import Children, Loop
 from pam_pyhome.host.guests import BACKLOG, Guests
 from pam_pyhome.host.messages import Messages
 from pam_pyhome.host.watching import watch
-from pam_pyhome.kernel.log import ERROR, WARNING, begin, log
+from pam_pyhome.kernel.log import begin, log
 from pam_pyhome.kernel.process import join_first_mount_namespace, protect_memory
+from pam_pyhome.policy import users
 from pam_pyhome.policy.leases import users_with_records
 from pam_pyhome.policy.sessions import DAEMON_SOCKET
 
@@ -38,7 +40,7 @@ def main() -> None:
         join_first_mount_namespace()
     except OSError as error:
         # What is unmounted in another one stays mounted where people are, and its keys would be gone.
-        log(ERROR, f"has a mount name space of its own, in which no home can be locked ({error.strerror}); {_CURE}")
+        log(events.DAEMON_TROUBLE, f"in a mount name space of its own, no home can be locked ({error.strerror}); {_CURE}")
         sys.exit(_WRONG_CONFIGURATION)
     protect_memory()
     # One descriptor for each open home, and no more than the service manager allows.
@@ -117,7 +119,7 @@ class Watches:
         try:
             self._children.start(lambda: watch(uid), uid, lambda _status: self._ended(uid))
         except OSError as error:
-            log(WARNING, f"uid {uid}: no process to watch the home, trying again: {error.strerror}")
+            log(events.NOT_WATCHED, f"no process for it, trying again: {error.strerror}", users.local(uid))
             self._loop.at(time.monotonic() + AGAIN_SECONDS, f"watch {uid}", lambda: self.start(uid))
         else:
             self._again[uid] = False

@@ -1,10 +1,9 @@
 /* One exchange with one worker: START, verbs and answers, REPLY. */
 #include "pam_pyhome.h"
+#include "events.h"
 
 #include <errno.h>
-#include <security/pam_ext.h>
 #include <string.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #define BREACH (-1) /* the worker broke the protocol */
@@ -129,7 +128,7 @@ static int do_add_session_key(struct call *call, struct frame *in, struct frame 
 		return BREACH;
 	int code = session_key_add(&call->pw, description, payload, size, perm, &serial);
 	if (code != PAM_SUCCESS)
-		pam_syslog(call->pamh, LOG_WARNING, "cannot add a key to the session keyring of %s: %m", call->user);
+		record(call->pamh, &call->pw, KEYS_NOT_GIVEN, "cannot add a key to the session keyring: %m");
 	put_u32(out, (uint32_t)serial);
 	return code;
 }
@@ -197,7 +196,7 @@ static void put_start(struct frame *out, const struct call *call)
 	put_u32(out, call->pw.pw_uid);
 	put_u32(out, call->pw.pw_gid);
 	put_u32(out, (uint32_t)getpid());
-	put_string(out, call->user);
+	put_string(out, call->pw.pw_name);
 	put_string(out, call->service);
 	put_string(out, call->pw.pw_dir);
 	put_u16(out, (uint16_t)call->set.count);
@@ -241,9 +240,9 @@ static bool ask_new(struct call *call, struct frame *in, struct frame *out, int 
 	int fd = worker_spawn();
 	bool replied = fd >= 0 && exchange(call, fd, in, out, code);
 	if (fd < 0)
-		pam_syslog(call->pamh, LOG_ERR, "cannot start the worker for %s: %m", call->user);
+		record(call->pamh, &call->pw, NO_WORKER, "cannot start the worker: %m");
 	else if (!replied)
-		pam_syslog(call->pamh, LOG_ERR, "the worker for %s gave no valid reply", call->user);
+		record(call->pamh, &call->pw, NO_WORKER, "the worker gave no valid reply");
 	if (replied && call->phase == PHASE_AUTH && has_opened(call))
 		worker_keep(call, fd);
 	else if (fd >= 0)

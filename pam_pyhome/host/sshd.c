@@ -4,16 +4,15 @@
  * Only sshd knows what applies to whom, so the one that listens is asked, with its own arguments.
  */
 #include "pam_pyhome.h"
+#include "events.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <security/pam_ext.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #define METHODS "publickey,keyboard-interactive:pam"
@@ -161,8 +160,8 @@ bool sshd_asks_for_us(const struct call *call)
 	char *dump = listener > 0 && describe(call, spec, sizeof spec) ? ask(listener, title, spec) : NULL;
 	bool ours = dump != NULL && dump_is_ours(dump);
 	if (dump == NULL || *dump == '\0')
-		pam_syslog(call->pamh, LOG_WARNING, "cannot tell which AuthenticationMethods sshd applies to %s here, so the modules behind ask as without a key",
-			   call->user);
+		record(call->pamh, NULL, NO_SSHD_ANSWER,
+		       "cannot tell which AuthenticationMethods sshd applies here, so the modules behind ask as without a key");
 	free(dump);
 	return ours;
 }

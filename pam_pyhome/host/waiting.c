@@ -22,7 +22,7 @@ static void waiting_cleanup(pam_handle_t *pamh, void *data, int status)
 /* Keeps the shim's end of the socket in the handle; closes it if that is not possible. */
 void worker_keep(struct call *call, int fd)
 {
-	char *key = data_name("worker", call->user);
+	char *key = data_name("worker", call->pw.pw_name);
 	struct own_fd *waiting = malloc(sizeof *waiting);
 	bool kept = key != NULL && waiting != NULL && own_fd_keep(waiting, fd) &&
 		    pam_set_data(call->pamh, key, waiting, waiting_cleanup) == PAM_SUCCESS;
@@ -37,7 +37,7 @@ void worker_keep(struct call *call, int fd)
 int worker_recall(struct call *call)
 {
 	const void *found = NULL;
-	char *key = data_name("worker", call->user);
+	char *key = data_name("worker", call->pw.pw_name);
 	int fd = -1;
 	if (key != NULL && pam_get_data(call->pamh, key, &found) == PAM_SUCCESS && found != NULL) {
 		if (own_fd_valid(found))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sys
 
+from pam_pyhome import events
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import WireError
 from pam_pyhome.formats import wire
-from pam_pyhome.kernel.log import ERROR, begin, log
+from pam_pyhome.kernel.log import begin, log
 from pam_pyhome.kernel.process import alarm, protect_memory
 from pam_pyhome.policy import module
 from pam_pyhome.policy.handle import Handle
@@ -117,4 +118,4 @@ def _log_crash(error: BaseException) -> None:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "nowhere"
-    log(ERROR, f"the worker failed: {type(error).__name__} at {place}")
+    log(events.NO_WORKER, f"{type(error).__name__} at {place}")

@@ -16,10 +16,15 @@ MSG_NOSIGNAL = 0x4000
 _PATH_SIZE = 108
 
 
+def unix_address(path: str) -> bytes:
+    """The `struct sockaddr_un` of a path."""
+    return AF_UNIX.to_bytes(2, sys.byteorder) + os.fsencode(path).ljust(_PATH_SIZE, b"\0")
+
+
 def send_once(path: str, message: bytes) -> None:
     """Connect to the sequenced-packet socket at `path`, send `message`, close. OSError if nobody listens; never blocks."""
     integer, text, size = ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
-    address = AF_UNIX.to_bytes(2, sys.byteorder) + os.fsencode(path).ljust(_PATH_SIZE, b"\0")
+    address = unix_address(path)
     fd = check(
         proto(None, "socket", integer, integer, integer, integer)(
             AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0

@@ -72,8 +72,25 @@ def unprotect_memory() -> None:
     check(proto(None, "munlockall", ctypes.c_int)(), "munlockall")
 
 
+_learned: dict[int, list[int]] = {}
+
+
+def learn_groups(name: str, uid: int, gid: int, path: str) -> None:
+    """Have `rights_of` act with all groups of the user if `path` is out of their reach without them.
+
+    Only then is the database of groups asked, which may take its time.
+    """
+    try:
+        with rights_of(uid, gid):
+            os.stat(path)
+    except PermissionError:
+        _learned[uid] = os.getgrouplist(name, gid)
+    except OSError:
+        return
+
+
 class rights_of:  # noqa: N801 - reads as a phrase in `with rights_of(uid, gid):`
-    """Act on files with the rights of `uid` and `gid` and no other groups.
+    """Act on files with the rights of `uid` and `gid`, and no other groups than `learn_groups` has found to be needed.
 
     The real uid stays 0, so that the user cannot signal this process meanwhile. Not to be nested.
     """
@@ -87,7 +104,7 @@ class rights_of:  # noqa: N801 - reads as a phrase in `with rights_of(uid, gid):
     def __enter__(self) -> None:
         """Groups first: without root's effective uid they could not be changed."""
         self._groups = os.getgroups()
-        os.setgroups([self._gid])
+        os.setgroups(_learned.get(self._uid, [self._gid]))
         os.setegid(self._gid)
         os.seteuid(self._uid)
         _stay_private()

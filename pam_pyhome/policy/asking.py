@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.errors import NoAnswerError, WrongPassphraseError
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel.turns import keep_turn
 from pam_pyhome.policy import messages
+from pam_pyhome.policy.telling import note_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def note_wrong(pamh: Handle) -> None:
 
     Right answers do not wait for that.
     """
-    pamh.log_notice("a wrong password was given for the home")
+    pamh.log(events.WRONG_PASSWORD)
     keep_turn(TURNS, f"wrong.{pamh.account.uid}", wait=MOST_TURNS_SECONDS, keep=TURN_SECONDS)
 
 
@@ -52,8 +54,9 @@ def slow_down(pamh: Handle, talk: Talk) -> None:
 def verified(pamh: Handle, backend: Backend, talk: Talk, answer: bytes) -> bytes:
     """The answer, if it opens the home by its current key file. WrongPassphraseError, after a while."""
     try:
-        backend.unlock(pamh.account, answer, exact=True)
+        opened = backend.unlock(pamh.account, answer, exact=True)
     except WrongPassphraseError:
         slow_down(pamh, talk)
         raise
+    note_key(pamh, opened, answer)
     return answer

@@ -7,6 +7,7 @@ import os
 from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import NoHomeError, PyhomeError
 from pam_pyhome.formats.facts import LOCKED, PARTLY, RECOVERY, UNKNOWN, HomeFacts
+from pam_pyhome.policy import absent
 from pam_pyhome.policy.leases import UserState, has_state
 from pam_pyhome.record import Record
 
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
 
 def describe(account: Account) -> HomeFacts:
     """Everything about the home of `account`. NoHomeError if there is none; what cannot be found out is its trouble."""
+    trouble = ""
     try:
         backend = registry.find(account)
-        if backend is not None:
-            return _describe(account, backend)
+        found = None if backend is None else _describe(account, backend)
+        if found is not None and (found.state != LOCKED or not found.trouble):
+            return found
     except (PyhomeError, OSError) as error:
-        return HomeFacts(account.name, account.uid, account.home, "", UNKNOWN, str(error))
-    raise NoHomeError(account.name)
+        found, trouble = None, str(error)
+    absence = absent.explain(account)
+    trouble = trouble if absence is None else absence.reason(account)
+    if found is not None:
+        return found.but(trouble=trouble or found.trouble)
+    if not trouble:
+        raise NoHomeError(account.name)
+    return HomeFacts(account.name, account.uid, account.home, "", UNKNOWN, trouble)
 
 
 def _describe(account: Account, backend: Backend) -> HomeFacts:

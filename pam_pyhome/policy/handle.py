@@ -7,7 +7,7 @@ exist; `service`, `account` and `pid` are known without asking.
 from __future__ import annotations
 
 from pam_pyhome.formats import wire
-from pam_pyhome.kernel.log import ERROR, NOTICE, WARNING, log
+from pam_pyhome.kernel.log import log
 from pam_pyhome.record import Record
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pam_pyhome.backends.base import Account
+    from pam_pyhome.events import Event
 
     Exchange = Callable[[bytes], tuple[int, bytes]]
 
@@ -136,18 +137,6 @@ class Handle:
         status, rest = self._exchange(wire.emit_add_session_key(description, payload, permissions))
         return wire.parse_serial(rest) if status == self.PAM_SUCCESS else None
 
-    def log_error(self, text: str) -> None:
-        """To the journal: something is broken and somebody should mend it."""
-        log(ERROR, self._prefixed(text))
-
-    def log_warning(self, text: str) -> None:
-        """To the journal: not as it should be, but the login goes on."""
-        log(WARNING, self._prefixed(text))
-
-    def log_notice(self, text: str) -> None:
-        """To the journal: what happened."""
-        log(NOTICE, self._prefixed(text))
-
-    def _prefixed(self, text: str) -> str:
-        """A log line that names service and user."""
-        return f"{self.service}: user {self.account.name}: {text}"
+    def log(self, event: Event, why: str = "") -> None:
+        """To the system's log, with the user and the service."""
+        log(event, why, self.account, service=self.service)

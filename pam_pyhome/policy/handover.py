@@ -7,6 +7,7 @@ root only, in a key that names the process that may take it.
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.errors import FormatError
 from pam_pyhome.formats.opened import OpenedHome, emit_opened, parse_opened
 from pam_pyhome.kernel import keyring
@@ -42,7 +43,7 @@ def hand_over(pamh: Handle, opened: OpenedHome) -> None:
         keyring.set_permissions(serial, _ROOT_ONLY)
         keyring.set_timeout(serial, SECONDS)
     except OSError as error:
-        pamh.log_warning(f"no key for a session of the parent process: {error}")
+        pamh.log(events.NOT_NOTED, f"no key for a session of the parent process: {error}")
 
 
 def _possess() -> None:
@@ -61,7 +62,7 @@ def take(pamh: Handle) -> OpenedHome | None:
     try:
         opened = parse_opened(content) if content is not None else None
     except FormatError as error:
-        pamh.log_error(f"the handed-over home is unusable: {error}")
+        pamh.log(events.NOT_UNLOCKED, f"what was left for the session is unusable: {error}")
         return None
     return opened if opened is not None and opened.user == pamh.account.name else None
 

@@ -6,6 +6,7 @@ import errno
 import os
 import pwd
 
+from pam_pyhome import events
 from pam_pyhome.backends import registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import HomeBusyError, UnsafeFileError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pam_pyhome.backends.base import Backend
+    from pam_pyhome.events import Event
     from pam_pyhome.formats.state import OpenRecord
 
     AccountFinder = Callable[[str], Account | None]
@@ -86,6 +88,11 @@ def refuse_users(state: UserState, backend: Backend, record: OpenRecord) -> None
     users = backend.users(record, neighbours=False)
     if users:
         raise HomeBusyError(os.fsdecode(record.mountpoint), users)
+
+
+def busy_event(error: HomeBusyError) -> Event:
+    """How the log calls it."""
+    return events.PARTLY_LOCKED if error.partly_locked else events.STAYS_OPEN
 
 
 def take_away(state: UserState, backend: Backend, record: OpenRecord) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.policy import handover, messages
-from pam_pyhome.policy.telling import report, tell
+from pam_pyhome.policy.telling import note_key, report, report_absence, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.opened import OpenedHome
     from pam_pyhome.policy.handle import Handle
 
+_OLD_TRIES = 3
 _WRONG_DELAY_MICROSECONDS = 2_000_000
 
 
@@ -22,7 +24,9 @@ def open_along(pamh: Handle, repair: str) -> int:
     `repair`: the setting of that name.
     """
     backend = registry.find(pamh.account)
-    if backend is not None and backend.mounted(pamh.account) is None:
+    if backend is None:
+        report_absence(pamh)
+    elif backend.mounted(pamh.account) is None:
         wishes = backend.wishes(pamh.account)
         if wishes.open_at_login:
             opened = _open_with_own(pamh, backend) if wishes.own_passphrase else _open_with_login(pamh, backend, repair)
@@ -39,7 +43,7 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
     try:
         return backend.unlock(pamh.account, password, exact=False)
     except WrongPassphraseError:
-        pamh.log_warning("the login password does not open the home: it was changed without it")
+        pamh.log(events.OUT_OF_STEP, "it was changed without the home's")
         return _open_with_old(pamh, backend, password, repair)
     except (PyhomeError, OSError) as error:
         report(pamh, error)
@@ -47,8 +51,9 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
 
 
 def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str) -> OpenedHome | None:
-    """Ask once for the password that the home still has."""
-    from pam_pyhome.policy import repairing  # noqa: PLC0415 - few logins come here
+    """Ask for the password that the home still has, or a recovery key, which is easily mistyped: more than once."""
+    from pam_pyhome.formats.recovery import mistyped  # noqa: PLC0415 - few logins come here
+    from pam_pyhome.policy import repairing  # noqa: PLC0415 - as above
 
     user = pamh.account.name
     old = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.ask_old(user))
@@ -56,13 +61,22 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
     if old is None or old == password:
         tell(pamh, messages.cannot_ask(user))
         return None
-    try:
-        return repairing.unlock(pamh, backend, old, password, repair)
-    except WrongPassphraseError:
-        pamh.log_warning("the old password that was given does not open the home either")
-        tell(pamh, messages.old_wrong(user))
-    except (PyhomeError, OSError) as error:
-        report(pamh, error)
+    for left in range(_OLD_TRIES - 1, -1, -1):
+        try:
+            opened = repairing.unlock(pamh, backend, old, password, repair)
+        except WrongPassphraseError:
+            pamh.log(events.WRONG_PASSWORD, "as the old one")
+        except (PyhomeError, OSError) as error:
+            report(pamh, error)
+            return None
+        else:
+            note_key(pamh, opened, old)
+            return opened
+        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.old_again(user, mistyped(old))) if left else None
+        if not again or again in (old, password):
+            break  # nobody is there, or a program that has one answer
+        old = again
+    tell(pamh, messages.old_wrong(user))
     return None
 
 
@@ -72,12 +86,15 @@ def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
     if passphrase is None:
         return None
     try:
-        return backend.unlock(pamh.account, passphrase, exact=False)
+        opened = backend.unlock(pamh.account, passphrase, exact=False)
     except WrongPassphraseError:
-        pamh.log_warning("the passphrase that was given does not open the home")
+        pamh.log(events.WRONG_PASSWORD, "as the passphrase of its own")
         tell(pamh, messages.own_passphrase_wrong(pamh.account.name))
     except (PyhomeError, OSError) as error:
         report(pamh, error)
+    else:
+        note_key(pamh, opened, passphrase)
+        return opened
     return None
 
 
@@ -97,12 +114,13 @@ def _open_verified(pamh: Handle, backend: Backend, password: bytes, *, broken: i
     try:
         opened = backend.unlock(pamh.account, password, exact=True, proved=proved)
     except WrongPassphraseError:
-        pamh.log_notice("the password does not open the home")
+        pamh.log(events.WRONG_PASSWORD)
         pamh.fail_delay(_WRONG_DELAY_MICROSECONDS)
         return pamh.PAM_AUTH_ERR
     except (PyhomeError, OSError) as error:
         report(pamh, error)
         return broken
+    note_key(pamh, opened, password)
     handover.hand_over(pamh, opened)
     return pamh.PAM_SUCCESS
 

@@ -27,6 +27,24 @@ def not_opened(user: str) -> str:
     return f"The encrypted home of {user} could not be opened; ask the administrator to look at the log."
 
 
+def not_there(user: str) -> str:
+    """Key files that opened a home are on record, and there is no encrypted home."""
+    return f"The encrypted home of {user} is not there, as if its disk was not mounted; ask the administrator to mount it."
+
+
+def of_another(user: str, uid: int, owner: str) -> str:
+    """The home or its key files are another uid's, as after a new uid or on another machine."""
+    return (
+        f"The encrypted home of {user} belongs to {owner}, and {user} has uid {uid}, so it stays locked; "
+        "ask the administrator to run 'pyhome adopt'."
+    )
+
+
+def cannot_follow(user: str) -> str:
+    """After such a sentence, at a password change."""
+    return f"The encrypted home of {user} could not follow, so the password was not changed."
+
+
 def damaged(user: str) -> str:
     """The key file is truncated, corrupt or not this home's, and there is no good copy."""
     return f"The key file of {user}'s encrypted home is damaged, so the home stays locked; ask the administrator to restore it."
@@ -53,6 +71,12 @@ def ask_repair(user: str) -> str:
 def old_wrong(user: str) -> str:
     """The old password was asked for and did not open the home either."""
     return f"That does not open the encrypted home of {user}, so it stays locked; you will be asked again at the next login."
+
+
+def old_again(user: str, mistyped: str) -> str:
+    """Before the prompt for the old password, once more; `mistyped` says where a recovery key is wrong."""
+    what = f"This recovery key is {mistyped}, so it" if mistyped else "That"
+    return f"{what} does not open the encrypted home of {user}; please try again, or type nothing to go on without the home."
 
 
 def cannot_ask(user: str) -> str:

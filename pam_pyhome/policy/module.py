@@ -6,6 +6,7 @@ runs in a process that lives for one phase, so each imports for itself what its 
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.errors import PyhomeError, WireError
 from pam_pyhome.formats.settings import parse_tokens
 from pam_pyhome.policy.telling import report
@@ -23,7 +24,7 @@ def pam_sm_authenticate(pamh: Handle, _flags: int, argv: Sequence[bytes]) -> int
 
     settings = parse_tokens(argv)
     for token in settings.unknown:
-        pamh.log_warning(f"module argument {token} is not known, ignoring")
+        pamh.log(events.SETTING_IGNORED, f"{token} is not known")
     if settings.ssh_unlock:
         return _guarded(pamh, lambda: login.unlock_over_ssh(pamh), pamh.PAM_IGNORE)
     if settings.authenticate:

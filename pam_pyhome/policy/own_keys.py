@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
-from pam_pyhome.kernel.log import WARNING, log
+from pam_pyhome import events
+from pam_pyhome.kernel.log import Person, log
 from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
@@ -33,10 +34,10 @@ def carry_out(name: str) -> None:
     try:
         status = child.run(PROGRAM, name, seconds=SECONDS)
     except OSError as error:
-        log(WARNING, f"{PROGRAM}: {error.strerror}")
+        log(events.KEYS_NOT_CARRIED, f"{PROGRAM}: {error.strerror}", Person(name))
         return
     if status is None:
-        log(WARNING, f"{PROGRAM} was ended after {SECONDS:.0f} seconds; the home is locked without it")
+        log(events.KEYS_NOT_CARRIED, f"{PROGRAM} was ended after {SECONDS:.0f} s; the home is locked without it", Person(name))
 
 
 def names(account: Account) -> tuple[str, ...]:

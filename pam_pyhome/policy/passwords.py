@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.opened import parse_opened
 from pam_pyhome.policy import handover, messages
-from pam_pyhome.policy.telling import report, was_told
+from pam_pyhome.policy.telling import note_key, report, report_absence, was_told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,22 +22,32 @@ def check(pamh: Handle, *, expired: bool) -> int:
 
     Where a login depends on the change (`expired`), a home that is out of step does not prevent it.
     """
-    backend = _backend(pamh)
     old = pamh.oldauthtok
-    if backend is None or not old:
-        return pamh.PAM_IGNORE
-    _apply_pending(pamh, backend)
     try:
+        found = registry.find(pamh.account)
+        if found is None:
+            return _stay_together(pamh, may_refuse=not expired and bool(old))
+        backend = _following(pamh, found)
+        if backend is None or not old:
+            return pamh.PAM_IGNORE
+        _apply_pending(pamh, backend)
         verdict = _check_old(pamh, backend, old, may_refuse=not expired)
     except (PyhomeError, OSError) as error:
         report(pamh, error)
-        return pamh.PAM_IGNORE
+        return _stay_together(pamh, may_refuse=not expired and bool(old))
     return pamh.PAM_IGNORE if expired else verdict
 
 
-def _backend(pamh: Handle) -> Backend | None:
+def _stay_together(pamh: Handle, *, may_refuse: bool) -> int:
+    """Refuse a change that a home could not follow which is not there, or another's; root's resets and logins go on."""
+    if not report_absence(pamh) or not may_refuse:
+        return pamh.PAM_IGNORE
+    pamh.tell(messages.cannot_follow(pamh.account.name))
+    return pamh.PAM_AUTHTOK_ERR
+
+
+def _following(pamh: Handle, backend: Backend | None) -> Backend | None:
     """The backend of a home that follows the login password, or None."""
-    backend = registry.find(pamh.account)
     return None if backend is None or backend.wishes(pamh.account).own_passphrase else backend
 
 
@@ -47,11 +58,12 @@ def _apply_pending(pamh: Handle, backend: Backend) -> None:
         return
     try:
         opened = parse_opened(content)
-        if opened.rewrite is not None and backend.rewrite(pamh.account, opened.rewrite):
-            pamh.log_notice("the key file was renewed")
+        done = backend.rewrite(pamh.account, opened.rewrite) if opened.rewrite is not None else None
+        if done is not None:
+            pamh.log(done)
             handover.settle(pamh, opened)
     except (PyhomeError, OSError) as error:
-        pamh.log_warning(f"the key file could not be renewed: {error}")
+        pamh.log(events.KEY_FILE_AS_IT_WAS, str(error))
 
 
 def _check_old(pamh: Handle, backend: Backend, old: bytes, *, may_refuse: bool) -> int:
@@ -72,11 +84,11 @@ def _ask_home_password(pamh: Handle, backend: Backend, old: bytes) -> bytes | No
     answer = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.ask_old(user))
     try:
         if answer is not None and answer != old:
-            backend.unlock(pamh.account, answer, exact=False)
+            note_key(pamh, backend.unlock(pamh.account, answer, exact=False), answer)
             return answer
     except WrongPassphraseError:
         pass
-    pamh.log_warning("password change refused: the home would not follow")
+    pamh.log(events.PASSWORD_NOT_CHANGED, "the present password was not given")
     pamh.tell(messages.old_does_not_open(user))
     return None
 
@@ -86,7 +98,7 @@ def _check_room(pamh: Handle, backend: Backend, old: bytes, *, may_refuse: bool)
     try:
         backend.reserve(pamh.account, old)
     except (PyhomeError, OSError) as error:
-        pamh.log_error(f"no new key file can be written: {error}")
+        pamh.log(events.PASSWORD_NOT_CHANGED, f"no new key file can be written: {error}")
         if may_refuse:
             pamh.tell(messages.cannot_write(pamh.account.name))
         return pamh.PAM_AUTHTOK_ERR
@@ -96,15 +108,18 @@ def _check_room(pamh: Handle, backend: Backend, old: bytes, *, may_refuse: bool)
 
 def update(pamh: Handle, *, expired: bool) -> int:
     """After the login password was changed: the same for the home."""
-    backend = _backend(pamh)
+    found = registry.find(pamh.account)
+    backend = _following(pamh, found)
     new = pamh.authtok
+    if found is None and new and was_told(pamh):
+        pamh.tell(messages.reset_by_root(pamh.account.name))
     if backend is None or not new:
         return pamh.PAM_IGNORE
     checked = pamh.get_data(HOME_PASSWORD)
     pamh.set_data(HOME_PASSWORD, None)
     old = checked or pamh.oldauthtok
     if not old:
-        pamh.log_warning("the login password was reset; the home still opens with the old one only")
+        pamh.log(events.PASSWORD_RESET)
         pamh.tell(messages.reset_by_root(pamh.account.name))
         return pamh.PAM_IGNORE
     if _change(pamh, backend, old, new):
@@ -117,11 +132,11 @@ def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> bool:
     try:
         left = backend.change_password(pamh.account, old, new)
     except (PyhomeError, OSError) as error:
-        pamh.log_error(f"the login password was changed, the home's was not: {error}")
+        pamh.log(events.PASSWORD_NOT_CHANGED, f"the login password was: {error}")
         if not was_told(pamh):
             pamh.tell(messages.rewrap_failed(pamh.account.name))
         return False
-    pamh.log_notice("the home opens with the new password")
+    pamh.log(events.PASSWORD_CHANGED)
     if left:
         pamh.tell(messages.others_left(pamh.account.name))
     return True

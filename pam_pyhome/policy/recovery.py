@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pam_pyhome import events
 from pam_pyhome.errors import FormatError, OtherKeyError, RecoveryKeyError, WrongPassphraseError
 from pam_pyhome.formats.recovery import SIZE, emit_recovery, parse_recovery, typed_fscrypt, typed_passphrase
 from pam_pyhome.policy import messages
@@ -47,5 +48,5 @@ def replace_key(pamh: Handle, backend: Backend, talk: Talk, *, vouched: bool) ->
     if vouched:
         backend.approve(account, answer)
     backend.new_recovery(account, answer, key)
-    pamh.log_notice("the home has a new recovery key")
+    pamh.log(events.RECOVERY_KEY_MADE)
     return True

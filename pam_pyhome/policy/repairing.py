@@ -6,6 +6,7 @@ lasts: the account's own on this machine, as the helper of pam_unix says, or one
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.errors import PyhomeError
 from pam_pyhome.kernel import chkpwd
 from pam_pyhome.policy import messages
@@ -33,15 +34,15 @@ def unlock(pamh: Handle, backend: Backend, old: bytes, password: bytes, repair: 
     if not is_own and not backend.was_typed(account, password):
         opened = backend.unlock(account, old, exact=False)
         _note(pamh, lambda: backend.note_typed(account, password))
-        pamh.log_notice("the key file stays as it is: the password of this login is not the account's own on this machine")
+        pamh.log(events.KEY_FILE_AS_IT_WAS, "the password of this login is not the account's own on this machine")
         return opened
     if repair == ASK and not _agrees(pamh):
         return backend.unlock(account, old, exact=False)
     if is_own or not _is_own(pamh, old):
         return backend.unlock(account, old, exact=False, rewrap=password)
     opened = backend.unlock(account, old, exact=False)
-    pamh.log_notice("the home is to open with the password of this login as well")
-    _note(pamh, lambda: backend.add_second(account, old, password))
+    if _note(pamh, lambda: backend.add_second(account, old, password)):
+        pamh.log(events.SECOND_PASSWORD)
     return opened
 
 
@@ -50,16 +51,18 @@ def _is_own(pamh: Handle, password: bytes) -> bool:
     try:
         return chkpwd.is_right(pamh.account.name, password)
     except OSError as error:
-        pamh.log_warning(f"the password cannot be compared with that of the account: {error}")
+        pamh.log(events.NOT_NOTED, f"the password cannot be compared with that of the account: {error}")
         return False
 
 
-def _note(pamh: Handle, keep: Callable[[], None]) -> None:
-    """Keep something for the next login, which is no worse off without it than this one."""
+def _note(pamh: Handle, keep: Callable[[], None]) -> bool:
+    """Keep something for the next login, which is no worse off without it than this one; whether that was possible."""
     try:
         keep()
     except (PyhomeError, OSError) as error:
-        pamh.log_warning(f"nothing could be noted for the next login: {error}")
+        pamh.log(events.NOT_NOTED, f"for the next login: {error}")
+        return False
+    return True
 
 
 def _agrees(pamh: Handle) -> bool:

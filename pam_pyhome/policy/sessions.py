@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 
-from pam_pyhome.backends import registry
+from pam_pyhome import events
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError, StorageError, UnsafeFileError
 from pam_pyhome.formats.shells import STUB
 from pam_pyhome.formats.state import NO_DEVICE
@@ -14,7 +15,7 @@ from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.kernel.process import join_first_mount_namespace, real_user
 from pam_pyhome.policy import handover, locking, messages
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
-from pam_pyhome.policy.telling import was_told
+from pam_pyhome.policy.telling import report_absence, sentence, was_told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +43,14 @@ def open_home(pamh: Handle, keyring_choice: str) -> int:
     join_first_mount_namespace()
     opened = handover.take(pamh)
     # What auth has opened need not be found again.
-    backend = registry.find(pamh.account) if opened is None else registry.named(opened.backend)
-    if backend is not None:
+    if opened is None:
+        backend = registry.find(pamh.account)
+    else:
+        registry.reach(pamh.account)
+        backend = registry.named(opened.backend)
+    if backend is None:
+        report_absence(pamh)
+    else:
         open_with(pamh, backend, opened, keyring_choice)
     return pamh.PAM_SUCCESS
 
@@ -53,7 +60,7 @@ def open_with(pamh: Handle, backend: Backend, opened: OpenedHome | None, keyring
     try:
         with UserState(pamh.account.uid) as state:
             if not state.close_gate(GATE_SECONDS):
-                pamh.log_error("another process has been opening or locking the home for too long")
+                pamh.log(events.NOT_UNLOCKED, "another process has been opening or locking it for too long")
                 return False
             return _attach(pamh, backend, state, opened, keyring_choice)
     except (OSError, PyhomeError) as error:
@@ -70,7 +77,7 @@ def _attach(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome
         try:
             _adopt(pamh, state, record)
         except OSError as error:
-            pamh.log_error(f"the home is open, and that cannot be recorded: {error}")
+            pamh.log(events.NOT_WATCHED, f"it is open, and that cannot be recorded: {error}")
         _watch(pamh)
         return True
     if opened is None:
@@ -95,8 +102,8 @@ def refuse_another(account: Account, state: UserState) -> None:
 
 
 def _say_not_opened(pamh: Handle, error: Exception) -> None:
-    pamh.log_error(f"the home was not mounted: {error}")
-    pamh.tell(messages.not_opened(pamh.account.name))
+    pamh.log(events.NOT_UNLOCKED, str(error))
+    pamh.tell(sentence(pamh, error))
 
 
 def _adopt(pamh: Handle, state: UserState, found: OpenRecord) -> None:
@@ -128,17 +135,22 @@ def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome,
     except (PyhomeError, OSError):
         _take_back(pamh, backend, state)
         raise
-    pamh.log_notice(f"opened the home on {record.mountpoint.decode(errors='replace')}")
-    _settle_files(pamh, backend, opened)
+    pamh.log(events.UNLOCKED)
+    _settle_files(pamh, backend, opened, record)
     _open_others(pamh, backend, state, opened, record)
 
 
 def _open_others(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, record: OpenRecord) -> None:
     """Open what else the password opens. The home is open, whatever comes of this."""
+
+    def warn(why: str) -> None:
+        """One record for each directory."""
+        pamh.log(events.OTHERS_LOCKED, why)
+
     try:
-        backend.attach_others(pamh.account, opened, record, state.write_record, pamh.log_warning)
+        backend.attach_others(pamh.account, opened, record, state.write_record, warn)
     except (PyhomeError, OSError) as error:
-        pamh.log_warning(f"directories besides the home stay locked: {error}")
+        pamh.log(events.OTHERS_LOCKED, str(error))
 
 
 def _take_back(pamh: Handle, backend: Backend, state: UserState) -> None:
@@ -149,7 +161,7 @@ def _take_back(pamh: Handle, backend: Backend, state: UserState) -> None:
     try:
         locking.take_away(state, backend, record)
     except (PyhomeError, OSError) as error:
-        pamh.log_error(f"what was opened of the home could not be closed again: {error}")
+        pamh.log(events.LOCK_UNCERTAIN, f"what was opened of it could not be closed again: {error}")
 
 
 def open_by_hand(pamh: Handle, backend: Backend, opened: OpenedHome) -> bool:
@@ -183,8 +195,8 @@ def _beside(record: OpenRecord, earlier: OpenRecord | None) -> OpenRecord:
     if earlier is None or earlier.backend != record.backend:
         return record
     if record.claims:
-        names = {(claim.identifier, claim.device) for claim in record.claims}
-        others = tuple(claim for claim in earlier.claims if (claim.identifier, claim.device) not in names)
+        names = {(claim.uid, claim.identifier, claim.device) for claim in record.claims}
+        others = tuple(claim for claim in earlier.claims if (claim.uid, claim.identifier, claim.device) not in names)
         return record.but(claims=(*record.claims, *others)[:MOST_LEFT])
     left = dict.fromkeys(device for device in (earlier.device, *earlier.left) if device not in (NO_DEVICE, record.device))
     return record.but(left=tuple(left)[:MOST_LEFT])
@@ -199,7 +211,7 @@ def _give_keys(pamh: Handle, opened: OpenedHome, choice: str) -> tuple[int, ...]
         for key in opened.keys
     ]
     if None in serials:
-        pamh.log_warning(f"not all keys could be put into the {choice} keyring; the home is open all the same")
+        pamh.log(events.KEYS_NOT_GIVEN, f"not all could be put into the {choice} keyring; the home is open all the same")
     return tuple(serial for serial in serials if serial is not None)
 
 
@@ -210,28 +222,29 @@ def _add_to_user(pamh: Handle, signature: str, payload: bytes) -> int | None:
         try:
             return keyring.add_key("user", signature, payload, keyring.KEY_SPEC_USER_KEYRING)
         except OSError as error:
-            pamh.log_warning(f"adding key {signature}: {error}")
+            pamh.log(events.KEYS_NOT_GIVEN, f"{signature}: {error}")
             return None
 
 
-def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome) -> None:
-    """Write the key file that auth prepared, and keep a copy of files that have just proved to be good."""
+def _settle_files(pamh: Handle, backend: Backend, opened: OpenedHome, record: OpenRecord) -> None:
+    """Write the key file that auth prepared, keep a copy of files that have just proved to be good, and note where the home is."""
     try:
         change = opened.rewrite
-        if change is not None and not backend.rewrite(pamh.account, change):
-            pamh.log_warning("the key file was changed meanwhile, leaving it as it is")
-            return
         if change is not None:
-            pamh.log_notice("the key file was renewed")
+            done = backend.rewrite(pamh.account, change)
+            pamh.log(*((done,) if done is not None else (events.KEY_FILE_AS_IT_WAS, "it was changed by somebody else meanwhile")))
+            if done is None:
+                return
         backend.remember(pamh.account, opened)
+        kept.note_place(pamh.account, record.source)
     except (PyhomeError, OSError) as error:
-        pamh.log_warning(f"the key files could not be renewed or copied: {error}, the home is open all the same")
+        pamh.log(events.KEY_FILE_AS_IT_WAS, f"{error}; the home is open all the same")
 
 
 def _say_locked(pamh: Handle, backend: Backend) -> None:
     """Tell a session without a key that it starts without the home, unless its owner wants that or knows it."""
     if backend.wishes(pamh.account).open_at_login and not was_told(pamh):
-        pamh.log_notice("the session starts with the home locked: no password was seen that could open it")
+        pamh.log(events.STARTS_LOCKED, "no password was seen that could open it")
         if not _shell_asks(pamh.account.name):
             pamh.tell(messages.locked(pamh.account.name))
 
@@ -244,12 +257,17 @@ def _shell_asks(user: str) -> bool:
         return False
 
 
-def _watch(pamh: Handle) -> None:
-    """Have pyhomed notice the end of sessions that are killed. Without it, homes are still locked by sessions that end."""
+def _watch(pamh: Handle) -> bool:
+    """Have pyhomed notice the end of sessions that are killed. Without it, homes are still locked by sessions that end.
+
+    False if it does not answer. It logs what keeps the home open, as long as that lasts.
+    """
     try:
         send_once(DAEMON_SOCKET, f"watch {pamh.account.uid}\n".encode("ascii"))
     except OSError as error:
-        pamh.log_warning(f"pyhomed does not answer ({error}); sessions that are killed will not lock the home")
+        pamh.log(events.NOT_WATCHED, f"it does not answer ({error}); sessions that are killed will not lock the home")
+        return False
+    return True
 
 
 def close_home(pamh: Handle) -> int:
@@ -259,14 +277,14 @@ def close_home(pamh: Handle) -> int:
     try:
         outcome = locking.lock_if_unused(account.uid, lambda name: account if name == account.name else locking.find_account(name))
     except HomeBusyError as error:
-        pamh.log_notice(f"the home {error.state}: {'; '.join(error.holders)}")
-        _watch(pamh)
+        if not _watch(pamh):
+            pamh.log(locking.busy_event(error), "; ".join(error.holders))
     except (UnsafeFileError, OSError) as error:
-        pamh.log_error(f"the home stays open: {error}")
+        pamh.log(events.LOCK_UNCERTAIN, str(error))
         _watch(pamh)
     else:
         if outcome == locking.LOCKED:
-            pamh.log_notice("locked the home")
+            pamh.log(events.LOCKED, "the last session has ended")
     return pamh.PAM_SUCCESS
 
 
@@ -278,6 +296,6 @@ def admit_job(pamh: Handle) -> int:
     backend = registry.find(pamh.account)
     if backend is None or backend.mounted(pamh.account) is not None or not backend.wishes(pamh.account).open_at_login:
         return pamh.PAM_IGNORE
-    pamh.log_notice("refused a job because the home is locked")
+    pamh.log(events.JOB_REFUSED)
     pamh.tell(messages.job_refused(pamh.account.name))
     return pamh.PAM_PERM_DENIED

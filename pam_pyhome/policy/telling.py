@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pam_pyhome import events
+from pam_pyhome.backends.base import LEAST_KEY
 from pam_pyhome.errors import FormatError, OldPolicyError
 from pam_pyhome.policy import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pam_pyhome.formats.opened import OpenedHome
     from pam_pyhome.policy.handle import Handle
 
 _TOLD = "told"
@@ -23,15 +26,46 @@ def was_told(pamh: Handle) -> bool:
     return pamh.get_data(_TOLD) is not None
 
 
+def note_key(pamh: Handle, opened: OpenedHome, answer: bytes) -> None:
+    """Leave a trace if the answer that has opened the home is a recovery key."""
+    if len(answer) < LEAST_KEY:
+        return
+    from pam_pyhome.formats.recovery import typed_key  # noqa: PLC0415 - an ordinary password does not come here
+
+    if opened.by_key or typed_key(answer) is not None:
+        pamh.log(events.RECOVERY_KEY_USED)
+
+
 def report(pamh: Handle, error: Exception) -> None:
     """Details to the log, a sentence to the user unless there was one already."""
-    pamh.log_error(f"the home is not usable: {error}")
+    pamh.log(events.UNUSABLE, str(error))
     if not was_told(pamh):
-        user = pamh.account.name
-        tell(pamh, _sentence(user, error))
+        tell(pamh, sentence(pamh, error))
 
 
-def _sentence(user: str, error: Exception) -> str:
+def sentence(pamh: Handle, error: Exception) -> str:
+    """What to tell whoever logs in about a home that was not opened."""
     if isinstance(error, OldPolicyError):
-        return messages.old_policy(user)
-    return messages.damaged(user) if isinstance(error, FormatError) else messages.not_opened(user)
+        return messages.old_policy(pamh.account.name)
+    if isinstance(error, FormatError):
+        return messages.damaged(pamh.account.name)
+    return _absence(pamh) or messages.not_opened(pamh.account.name)
+
+
+def report_absence(pamh: Handle) -> bool:
+    """Tell what is known of a home that no backend finds, unless the user knows already; whether there is anything."""
+    found = _absence(pamh)
+    if found and not was_told(pamh):
+        tell(pamh, found)
+    return bool(found)
+
+
+def _absence(pamh: Handle) -> str:
+    """The sentence about a home that is not there, or is another's; empty if nothing is known of one."""
+    from pam_pyhome.policy import absent  # noqa: PLC0415 - homes that open do not need it
+
+    found = absent.explain(pamh.account)
+    if found is None:
+        return ""
+    pamh.log(events.ABSENT, found.reason(pamh.account))
+    return found.sentence(pamh.account)

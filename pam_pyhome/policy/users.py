@@ -7,6 +7,7 @@ import pwd
 
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import NoHomeError, NoUserError, SharedUidError
+from pam_pyhome.kernel.log import Person
 
 LOGIN_DEFS = "/etc/login.defs"
 PASSWD = "/etc/passwd"
@@ -62,6 +63,11 @@ def account_of(uid: int) -> Account:
     except (KeyError, OverflowError):
         raise NoUserError(f"with uid {uid}") from None
     return Account(entry.pw_name, uid, entry.pw_gid, entry.pw_dir)
+
+
+def local(uid: int) -> Person:
+    """Who has a uid as far as /etc/passwd says, for the log."""
+    return Person(min(LocalNames().of(uid), default=""), uid)
 
 
 class LocalNames:

@@ -5,15 +5,17 @@ The same for a user, on whose behalf pyhomed does it, and for root, who does it 
 
 from __future__ import annotations
 
+from pam_pyhome import events
 from pam_pyhome.backends import registry, update_facts
-from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, UpdateError, WrongPassphraseError
+from pam_pyhome.errors import HomeBusyError, NoAnswerError, NoHomeError, StorageError, UpdateError, WrongPassphraseError
 from pam_pyhome.formats import broker
 from pam_pyhome.kernel.notify import send_once
-from pam_pyhome.policy import messages, sessions, users
+from pam_pyhome.policy import absent, messages, sessions, users
 from pam_pyhome.policy.asking import WRONG_SECONDS, checked, given, note_wrong, slow_down, verified
 from pam_pyhome.policy.by_hand import Locker
 from pam_pyhome.policy.describing import describe
 from pam_pyhome.policy.handle import Handle
+from pam_pyhome.policy.telling import note_key
 from pam_pyhome.policy.updating import update
 
 TYPE_CHECKING = False
@@ -59,7 +61,8 @@ def perform(
     users.check(account)
     backend = registry.find(account)
     if backend is None:
-        raise NoHomeError(account.name)
+        absence = absent.explain(account)
+        raise NoHomeError(account.name) if absence is None else StorageError(f"the home of {account.name}", absence.reason(account))
     pamh = Handle(account, SERVICE, caller, _no_pam)
     if request.verb == broker.UNLOCK:
         changed = _unlock(pamh, backend, talk, vouched=vouched)
@@ -109,10 +112,13 @@ def _ask_until_opened(pamh: Handle, backend: Backend, talk: Talk) -> OpenedHome 
         if not answer:
             break
         try:
-            return backend.unlock(pamh.account, answer, exact=True)
+            opened = backend.unlock(pamh.account, answer, exact=True)
         except WrongPassphraseError as error:
             wrong = error
             slow_down(pamh, talk)
+        else:
+            note_key(pamh, opened, answer)
+            return opened
     raise wrong or NoAnswerError("no password was given")
 
 
@@ -129,7 +135,7 @@ def _lock(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> bool:
         _leave_to_daemon(pamh)
         raise
     if changed:
-        pamh.log_notice(f"locked the home as asked by pid {pamh.pid}")
+        pamh.log(events.LOCKED, f"as asked by pid {pamh.pid}")
     return changed
 
 
@@ -137,7 +143,7 @@ def _leave_to_daemon(pamh: Handle) -> None:
     try:
         send_once(sessions.DAEMON_SOCKET, f"watch {pamh.account.uid}\n".encode("ascii"))
     except OSError:
-        pamh.log_warning("pyhomed does not answer; the home is not locked when it is free")
+        pamh.log(events.NOT_WATCHED, "it does not answer; the home is not locked when it is free")
 
 
 def _change_password(pamh: Handle, backend: Backend, talk: Talk, *, vouched: bool) -> bool:
@@ -149,7 +155,7 @@ def _change_password(pamh: Handle, backend: Backend, talk: Talk, *, vouched: boo
         backend.approve(account, old)
     backend.reserve(account, old)
     left = backend.change_password(account, old, new)
-    pamh.log_notice("the home opens with the new password")
+    pamh.log(events.PASSWORD_CHANGED)
     if left:
         talk.say(messages.others_left(account.name))
     return True
@@ -165,5 +171,5 @@ def _update(pamh: Handle, backend: Backend, request: Request, talk: Talk) -> boo
             talk.pause(WRONG_SECONDS)
         raise
     if changed:
-        pamh.log_notice("changed how the home is, as was asked")
+        pamh.log(events.SETTINGS_CHANGED)
     return changed

@@ -67,7 +67,7 @@ def test_the_command_line(machine: CreateMachine) -> None:
 
 def test_others_than_root(machine: CreateMachine) -> None:
     done = machine.ran("setpriv", "--reuid=61001", "--clear-groups", PYHOME, "create", "ada")
-    assert (done.returncode, done.stderr) == (1, b"pyhome create: makes homes for others; run it as root\n")
+    assert (done.returncode, done.stderr) == (42, b"pyhome create: makes homes for others; run it as root\n")
 
 
 def test_users_who_cannot_have_one(machine: CreateMachine) -> None:
@@ -82,7 +82,7 @@ def test_users_who_cannot_have_one(machine: CreateMachine) -> None:
 def test_homes_that_are_not_empty(machine: CreateMachine) -> None:
     machine.add_user("ada", 61001, password=crypt(PASSWORD), encrypted=False)
     (machine.path("/home/ada") / "letter").write_text("dear", encoding="ascii")
-    assert "has a home with files in it (/home/ada); only an empty home" in machine.refuses("ada")
+    assert "has a home with files in it (/home/ada); 'pyhome encrypt ada' encrypts it" in machine.refuses("ada")
     machine.path("/home/bob").mkdir()
     (machine.path("/home/bob") / "letter").write_text("dear", encoding="ascii")
     assert "has a home with files in it (/home/bob)" in machine.refuses("bob")

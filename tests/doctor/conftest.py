@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.doctor.harness import DoctorMachine
+from tests.doctor.planted import Machines
 from tests.pam.harness import Build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.doctor.planted import PlantedMachine
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +27,16 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path, build: Build) -> Ite
     """`request.param`: the name of a tree."""
     with DoctorMachine(tmp_path, build, getattr(request, "param", "debian12")) as machine:
         yield machine
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory, build: Build) -> Iterator[Machines]:
+    machines = Machines(lambda: tmp_path_factory.mktemp("planted"), build)
+    yield machines
+    machines.close()
+
+
+@pytest.fixture
+def planted(request: pytest.FixtureRequest, machines: Machines) -> PlantedMachine:
+    """One machine for many cases. `request.param`: the name of a tree."""
+    return machines.get(request.param)

@@ -338,4 +338,4 @@ def test_the_transcript(machine: DoctorMachine) -> None:
 def test_only_root_may_ask(machine: DoctorMachine) -> None:
     command = ["/usr/bin/setpriv", "--reuid=61001", "--clear-groups", "/usr/bin/pyhome", "doctor"]
     ran = subprocess.run(machine.enter(command, {}), stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    assert (ran.returncode, ran.stderr) == (1, b"pyhome doctor: reads files of root; run it as root\n")
+    assert (ran.returncode, ran.stderr) == (42, b"pyhome doctor: reads files of root; run it as root\n")

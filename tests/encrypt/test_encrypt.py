@@ -106,9 +106,8 @@ def test_dry_run_changes_nothing(machine: EncryptMachine) -> None:
 def test_json(machine: EncryptMachine) -> None:
     machine.add_plain()
     said = machine.convert("encrypt", "--json", "ada")
-    first, end = json.JSONDecoder().raw_decode(said)
-    second = json.loads(said[end:])
-    assert first.keys() == {"version", "user", "recovery_key"}
+    assert list(json.loads(said))[:3] == ["version", "user", "recovery_key"]  # what is printed before the rest is known
+    second = json.loads(said)
     assert second["kept"] == "/home/.pyhome-converting.ada"
     assert (second["direction"], second["home"], second["resumed"]) == ("encrypt", "/home/ada", False)
     (found,) = json.loads(machine.pyhome("status", "--json", "ada"))["conversions"]

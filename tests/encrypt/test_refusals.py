@@ -146,7 +146,7 @@ def test_a_home_below_a_directory_that_others_can_write(machine: EncryptMachine)
 def test_only_root_and_only_when_asked(machine: EncryptMachine) -> None:
     machine.add_plain()
     done = machine.ran("setpriv", f"--reuid={ADA}", f"--regid={ADA}", "--clear-groups", "/usr/bin/pyhome", "encrypt", "ada")
-    assert (done.returncode, done.stderr.decode()) == (1, "pyhome encrypt: copies files of others; run it as root\n")
+    assert (done.returncode, done.stderr.decode()) == (42, "pyhome encrypt: copies files of others; run it as root\n")
     assert "there is no terminal to ask on; --yes goes on without" in machine.pyhome("encrypt", "ada", status=2)
     assert machine.remains() == []
 

@@ -119,7 +119,7 @@ def test_a_busy_home_stays_open_until_it_is_free(machine: FscryptMachine) -> Non
             assert first_line(busy) == "ready"
             session.go_on()
             session.finish()
-            assert eventually(lambda: "/home/ada stays open while it is busy: pid " in machine.log())
+            assert eventually(lambda: "user ada: the home stays open while it is busy: pid " in machine.log())
             code, said = says(machine, "lock", "ada")
             assert (code, "stays open while it is used by pid" in said) == (16, True)
             assert eventually(machine.path("/home/ada/copy").exists)
@@ -142,7 +142,7 @@ def test_a_neighbours_process_does_not_keep_it_open(machine: FscryptMachine) -> 
             assert first_line(busy) == "ready"
             session.go_on()
             session.finish()
-            assert eventually(lambda: "/home/ada is only partly locked while it is busy: pid " in machine.log())
+            assert eventually(lambda: "user ada: the home is only partly locked: pid " in machine.log())
             assert re.search(r"\((sh|sleep), uid 61002\): fd 5 /home/ada/", machine.log())
             assert LOCKED not in machine.log()
             assert "incompletely locked" in machine.fscrypt("status", "/home/ada")
@@ -178,7 +178,7 @@ def test_a_key_that_somebody_else_claims_is_not_locked(machine: FscryptMachine) 
     session.go_on()
     session.finish()
     assert LOCKED not in machine.log()
-    assert "stays open: another user has a claim on its key" in machine.log()
+    assert "stays open while it is busy: another user has a claim on its key" in machine.log()
     assert machine.is_open()
     machine.fscrypt("lock", "/home/ada", "--quiet", status=None)
     with machine.background(pyhomed()):
@@ -195,7 +195,7 @@ def test_two_users_with_one_uid(machine: FscryptMachine) -> None:
     assert machine.pam("login", "bob", *answers(b"bob's own password"), *steps)[-2:] == ["open 0", "close 0"]
     assert machine.is_open()
     assert machine.leases(ADA) != []
-    assert "another user with uid 61001 has their home open" in machine.log()
+    assert "another user with the same uid has their home open" in machine.log()
     code, said = says(machine, "lock", "bob")
     assert (code, machine.is_open()) == (49, True), said
     session.go_on()

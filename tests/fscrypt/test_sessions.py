@@ -35,7 +35,7 @@ def test_the_home_is_open_while_any_session_lasts(machine: FscryptMachine) -> No
     two.go_on()
     two.finish()
     assert not machine.is_open()
-    assert machine.log().count("opened the home on /home/ada") == 1
+    assert machine.log().count("opened the home") == 1
     assert machine.log().count("locked the home") == 1
 
 
@@ -72,7 +72,7 @@ def test_a_session_that_is_killed_does_not_keep_the_home_open(machine: FscryptMa
         assert machine.is_open()
         session.kill(pid)
         assert eventually(lambda: not machine.is_open())
-    assert "the last session has ended, locked the home" in machine.log()
+    assert "locked the home: the last session has ended" in machine.log()
 
 
 def test_a_session_that_pam_fscrypt_has_counted_too_often(machine: FscryptMachine) -> None:

@@ -96,10 +96,12 @@ def layout(data: bytes) -> None:
     longest=1200,
 )  # fmt: skip
 def traces(data: bytes) -> None:
-    """A signature or nothing."""
+    """A signature, with a cipher that the kernel can be asked for, or nothing."""
     for parse in (ecryptfs_traces.parse_name, ecryptfs_traces.parse_header):
         found = parse(data)
-        assert found is None or is_signature(found.encode())
+        if found is not None:
+            assert is_signature(found.signature.encode())
+            assert found.cipher is None or (found.cipher.name.replace("_", "").isalnum() and 16 <= found.cipher.key_bytes <= 56)
 
 
 # fscrypt

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 SOCKET = "/run/pyhomed.sock"
-LOCKED = "the last session has ended, locked the home"
+LOCKED = "locked the home: the last session has ended"
 IDLE_SECONDS = 10
 
 
@@ -241,7 +241,7 @@ def test_nonsense_from_root(machine: LoginMachine) -> None:
         going_on.kill(pid)
         assert eventually(lambda: not opened.exists())
         assert process.poll() is None
-    assert machine.log().count("dropped a message from uid 0") >= len(NONSENSE)
+    assert machine.log().count("a message from uid 0") >= len(NONSENSE)
 
 
 def test_silent_connections_and_a_flood(machine: LoginMachine) -> None:
@@ -309,7 +309,7 @@ def test_nobody_but_root_may_speak_to_it(machine: LoginMachine) -> None:
         machine.run([*AS_ADA, "/usr/bin/python3", "-I", "-c", CONNECT])
         time.sleep(0.5)
         assert opened.exists()
-        assert f"dropped a message from uid {ADA}" in machine.log()
+        assert f"a message from uid {ADA}" in machine.log()
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"backend=ecryptfs\n", bytes(70000)])
@@ -381,4 +381,4 @@ def test_activated_by_a_socket_it_ends_when_nothing_is_open(
 def test_in_a_mount_name_space_of_its_own_it_does_not_run(machine: LoginMachine) -> None:
     """As a setting like PrivateTmp= gives it: what it unmounts there stays mounted where people are."""
     machine.run(["unshare", "--mount", *pyhomed()], status=78)
-    assert "has a mount name space of its own, in which no home can be locked" in machine.log()
+    assert "in a mount name space of its own, no home can be locked" in machine.log()

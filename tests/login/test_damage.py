@@ -127,7 +127,7 @@ def test_with_a_copy_the_home_opens_and_is_mended(machine: LoginMachine, inside:
     good = {path.name: path.read_bytes() for path in machine.kept().iterdir()}
     CURABLE[damage](machine)
     said = machine.pam("login", "ada", *answers(PASSWORD), "auth", "open")
-    assert "the home was not mounted" in machine.log()  # but it was tried: the key was there
+    assert "the home was not opened" in machine.log()  # but it was tried: the key was there
     assert "auth 0" in said
     assert inside("keys", PASSWORD) == KEYS
     assert inside("mountpoint") == "/home/ada"
@@ -200,7 +200,7 @@ def test_after_a_reset_a_damaged_file_still_asks_for_the_old_password(machine: L
     machine.wrapped().write_bytes(b"")
     said = machine.pam("login", "ada", *answers(OTHER, PASSWORD), "auth", "open")
     assert any(line.startswith("message 1 ") and line.endswith(" Old password: ") for line in said)
-    assert "the home was not mounted" in machine.log()
+    assert "the home was not opened" in machine.log()
 
 
 def test_ciphertext_that_is_not_there(machine: LoginMachine) -> None:

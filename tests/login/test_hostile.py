@@ -29,7 +29,7 @@ BOBS = b"bob's own password"
 OTHERS = ("/home/bob", "/home/.ecryptfs/bob", "/etc", "/var/lib/pyhome", "/run/pyhome")
 MOST_SECONDS = 15.0  # on a busy machine; what would hang hangs for minutes
 GIGABYTE = 1 << 30
-TRIED = "the home was not mounted"
+TRIED = "the home was not opened"
 
 
 @pytest.fixture

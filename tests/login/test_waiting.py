@@ -14,7 +14,7 @@ from tests.pam.harness import eventually
 
 pytestmark = pytest.mark.root
 
-TRIED = "the home was not mounted"  # for want of eCryptfs: the keys had arrived
+TRIED = "the home was not opened"  # for want of eCryptfs: the keys had arrived
 WORKERS = "sh=root:pgrep -f '^/usr/bin/python3 .*pyhome-worke[r]' || echo none"
 
 

@@ -6,6 +6,7 @@ Run as `unshare --mount --pid --fork … python3 machine_init.py BASE LOWER SHAR
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -52,18 +53,42 @@ def enter_root(root: str) -> None:
     os.rmdir("/run/old")
 
 
-def keep_log() -> None:
-    """Append what programs log to /run/log, until the standard input ends."""
+def listen(path: str) -> socket.socket:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    log.bind("/dev/log")
-    os.chmod("/dev/log", 0o666)
-    with open("/run/log", "ab", buffering=0) as file:
+    log.bind(path)
+    os.chmod(path, 0o666)
+    return log
+
+
+def fields(datagram: bytes) -> dict[str, str]:
+    """The fields of a record as journald reads them: NAME=VALUE, or NAME, the size of the value and the value, each with LF."""
+    found: dict[str, str] = {}
+    while datagram:
+        line, _, rest = datagram.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            size = int.from_bytes(rest[:8], "little")
+            value, rest = rest[8 : 8 + size], rest[8 + size + 1 :]
+        found[name.decode("ascii")] = value.decode("utf-8", "surrogateescape")
+        datagram = rest
+    return found
+
+
+def keep_log() -> None:
+    """Append what programs log to /run/log, and records for journald with their fields to /run/records, until the input ends."""
+    log, journal = listen("/dev/log"), listen("/run/systemd/journal/socket")
+    with open("/run/log", "ab", buffering=0) as file, open("/run/records", "ab", buffering=0) as records:
         # Whoever waits for this may have ended.
         with contextlib.suppress(BrokenPipeError):
             os.write(1, b"ready\n")
         while True:
-            ready, _, _ = select.select([log.fileno(), 0], [], [])
-            if log.fileno() in ready:
+            ready, _, _ = select.select([journal.fileno(), log.fileno(), 0], [], [])
+            if journal.fileno() in ready:
+                record = fields(journal.recv(1 << 18))
+                records.write(json.dumps(record).encode() + b"\n")
+                file.write(os.fsencode(f"<{80 + int(record['PRIORITY'])}>{record['SYSLOG_IDENTIFIER']}: {record['MESSAGE']}\n"))
+            elif log.fileno() in ready:
                 file.write(log.recv(65536).rstrip(b"\n\0") + b"\n")
             elif not os.read(0, 1024):
                 return

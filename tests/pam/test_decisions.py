@@ -103,7 +103,7 @@ def test_a_configuration_file_that_must_not_be_believed(machine: Machine, how: s
         path.mkdir() if how == "directory" else path.symlink_to("elsewhere")
     machine.pam("test", "ada", "open")
     assert machine.worker_runs() == ["4"]
-    assert "ignoring" in machine.log()
+    assert "ignored a setting" in machine.log()
 
 
 def test_without_root_nothing_can_be_done(machine: Machine) -> None:
@@ -126,13 +126,21 @@ def test_authenticate_never_ignores(machine: Machine) -> None:
 
 @pytest.mark.guarantee(6)
 def test_the_home_is_looked_for_with_its_owners_rights(machine: Machine) -> None:
-    machine.path("/home/.ecryptfs/ada/.ecryptfs").chmod(0)
-    assert_nothing(machine, "test", "ada")
-    inside = machine.path("/home/ada/.ecryptfs")
+    machine.add_user("bob", 61002, encrypted=False)
+    inside = machine.path("/home/bob/.ecryptfs")
     inside.mkdir()
     (inside / "wrapped-passphrase").symlink_to("/nowhere")
-    machine.pam("test", "ada", "open")
+    machine.pam("test", "bob", "open")
     assert machine.worker_runs() == ["4"]
+
+
+def test_what_its_owner_may_not_look_at_is_for_the_worker_to_explain(machine: Machine) -> None:
+    machine.run(["chown", "-R", "0:0", "/home/.ecryptfs/ada"])
+    machine.pam("test", "ada", "auth", "open", "chauthtok")
+    assert machine.worker_runs() == ["1", "4", "6", "6"]
+    machine.add_user("bob", 61002, encrypted=False)
+    machine.run(["chown", "0:0", "/home/bob"])
+    assert machine.pam("test", "bob", *ALL) == NOTHING
 
 
 def test_names_do_not_lead_elsewhere(machine: Machine) -> None:
@@ -174,7 +182,7 @@ def test_the_home_of_another_user_with_the_same_uid(machine: Machine) -> None:
     assert machine.pam("test", "ada", "open", "close") == ["open 0", "close 0"]
     assert machine.worker_runs() == []
     assert machine.leases(61001) == []
-    assert "another user with uid 61001 has their home open; that of ada is left alone" in machine.log()
+    assert "another user with the same uid has their home open: uid 61001; the home is left alone" in machine.log()
 
 
 def test_an_open_home_in_a_place_with_a_strange_name(machine: Machine) -> None:

@@ -94,11 +94,13 @@ def test_a_directory_beside_it_is_nothing(machine: Machine, place: Place) -> Non
     assert machine.worker_runs() == []
 
 
-def test_a_home_that_its_owner_cannot_enter_is_nothing(machine: Machine, place: Place) -> None:
-    """Looked at with the owner's rights, whose home it is not."""
+def test_a_home_that_its_owner_cannot_enter_is_for_the_worker_to_explain(machine: Machine, place: Place) -> None:
     assert place.identifier
-    os.chown(machine.path("/home/ada"), 0, 0)
-    assert machine.pam("test", "ada", *ALL) == NOTHING
+    for name in ("ada", "bob"):
+        os.chown(machine.path(f"/home/{name}"), 0, 0)
+    assert machine.pam("test", "ada", "auth", "open") == ["auth 0", "open 0"]
+    assert machine.worker_runs() == [AUTH, OPEN]
+    assert machine.pam("test", "bob", *ALL) == NOTHING
 
 
 def test_an_open_home_needs_no_worker(machine: Machine, place: Place) -> None:

@@ -191,7 +191,7 @@ def test_but_not_for_ever(impatient: Machine) -> None:
         began = time.monotonic()
         assert impatient.pam("test", "ada", "open", "close") == ["open 0", "close 0"]
         assert time.monotonic() - began > 0.6
-    assert "no lease for ada" in impatient.log()
+    assert "user ada: the session is not counted: no lease: " in impatient.log()
     assert impatient.leases(ADA) == []
 
 
@@ -259,7 +259,7 @@ def test_no_lease_in_a_directory_that_is_not_roots_alone(machine: Machine, which
     assert not list(machine.path("/run").rglob("lease.*"))
     session.go_on()
     assert session.finish() == ["close 0"]
-    assert "no lease for ada" in machine.log()
+    assert "user ada: the session is not counted: no lease: " in machine.log()
 
 
 def test_many_sessions_at_once(machine: Machine) -> None:

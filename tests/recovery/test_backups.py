@@ -93,7 +93,7 @@ def test_refusals(ecryptfs: LoginMachine) -> None:
     assert (unasked.code, unasked.out) == (2, "")
     for verb in (("backups",), ("restore", "ada", "Private.sig", "--yes")):
         ran = pyhome(ecryptfs, ADA, "recovery", *verb)
-        assert (ran.code, ran.out, ran.err) == (1, "", f"pyhome recovery {verb[0]}: copies are root's; run it as root\n")
+        assert (ran.code, ran.out, ran.err) == (42, "", f"pyhome recovery {verb[0]}: copies are root's; run it as root\n")
     assert pyhome(ecryptfs, ROOT, "recovery", "backups", "nobodyhere").code == 41
     # What ada puts in the place of her directory leads nowhere.
     link = ecryptfs.path("/home/ada/.ecryptfs")

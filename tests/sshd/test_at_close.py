@@ -48,7 +48,7 @@ def test_the_end_of_the_last_session(full: FullMachine) -> None:
     lasting.finish()
     assert not full.is_open()
     assert (full.laid_out("ada") or b"").endswith(full.line + line)
-    assert "has the user's own keys as they are now" in full.log()
+    assert "the layout for sshd has the keys as they are now: " in full.log()
 
 
 def test_a_session_that_is_killed(full: FullMachine) -> None:

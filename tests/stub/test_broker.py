@@ -141,7 +141,7 @@ def test_guesses_are_slow_over_all_connections_and_the_right_answer_is_not(full:
         # The kernel of the machine may have no eCryptfs; that the mount was tried says that the keys were right.
         assert said(connection)[0] in {broker.OPEN, broker.REFUSED}
         assert time.monotonic() - asked_at < 4
-    assert "the home was not mounted" in full.log()
+    assert "the home was not opened" in full.log()
     assert [said(guess)[0] for guess in guessing] == [broker.SAY] * len(guessing)
     assert time.monotonic() - began > WRONG_SECONDS + (len(guessing) - 1) * TURN_SECONDS
     assert PASSWORD not in full.log()

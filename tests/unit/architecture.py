@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "sshd": _POLICY | {"admin"},
     "shell_stub": {"formats"},
 }
-UNDER_ALL = {"errors", "secret", "record"}
+UNDER_ALL = {"errors", "events", "record", "secret"}
 #: Each costs milliseconds at every login.
 LOGIN_PATH = {"formats", "kernel", "backends", "policy", "host"}
 SLOW = {

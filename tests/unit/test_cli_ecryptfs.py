@@ -297,8 +297,8 @@ FAILURES: dict[str, tuple[list[str], bytes, int, list[str]]] = {
     "too few arguments": (["rewrap", "FILE", "x"], b"", 2, ["see 'pyhome ecryptfs rewrap --help'"]),
     "no arguments": (["wrap"], b"", 2, ["FILE is missing; see 'pyhome ecryptfs wrap --help'"]),
     "a passphrase to add": (["add-passphrase", "x"], b"", 2, ["not taken from the command line; see"]),
-    "an unknown option": (["add-passphrase", "--all"], b"", 2, ["No such option: --all; see"]),
-    "an unknown verb": (["unlock"], b"", 2, ["No such command 'unlock'; see 'pyhome ecryptfs --help'"]),
+    "an unknown option": (["add-passphrase", "--all"], b"", 2, ["there is no option --all; see"]),
+    "an unknown verb": (["unlock"], b"", 2, ["there is no verb 'unlock'; see 'pyhome ecryptfs --help'"]),
     "a line break in a path": (["unwrap", "new\nline", "x"], b"", 1, ["new\\nline: No such file"]),
 }
 
@@ -327,6 +327,15 @@ def test_failures(
     }
 
 
+def test_nobody_is_asked_for_a_secret_of_a_file_that_is_not_there(sandbox: Sandbox, file: Path) -> None:
+    file.unlink()
+    for verb in ("unwrap", "insert", "rewrap"):
+        said, status = on_terminal(sandbox, [*OURS, verb, str(file)], [])
+        assert status == 1, said
+        assert b"assphrase" not in said.replace(os.fsencode(file), b""), said
+        assert b"No such file or directory" in said
+
+
 def test_a_malformed_rc_file_is_named(sandbox: Sandbox) -> None:
     (sandbox.home / ".ecryptfsrc").write_text("salt=0123456789abcdeg\n")
     ran = sandbox.ours("add-passphrase", "-", stdin=b"x")
@@ -352,9 +361,9 @@ def test_a_full_keyring_says_so(sandbox: Sandbox) -> None:
 
 def test_output_that_cannot_be_written_is_a_failure(sandbox: Sandbox, file: Path) -> None:
     ran = sandbox.run("sh", "-c", '"$@" > /dev/full', "sh", *OURS, "unwrap", str(file), WORD)
-    assert_one_line(ran, "standard output: No space left on device; free some", code=1)
+    assert_one_line(ran, "the standard output cannot be written: No space left on device; send it somewhere else", code=1)
     ran = sandbox.run("sh", "-c", '"$@" >&-', "sh", *OURS, "unwrap", str(file), WORD)
-    assert_one_line(ran, "standard output: Bad file descriptor", code=1)
+    assert_one_line(ran, "the standard output cannot be written: Bad file descriptor", code=1)
 
 
 def test_an_interrupted_prompt_leaves_the_terminal_as_it_was(sandbox: Sandbox, file: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_login_of_an_ecryptfs_home_that_is_not_to_be_opened_asks_for_nothing(s
     def tried() -> bool:
         before = len(served.log())
         served.pam("login", "eve", *answers(PASSWORD), "auth", "setcred", "open", "close")
-        return "the home was not mounted" in served.log()[before:] or "opened the home" in served.log()[before:]
+        return "the home was not opened" in served.log()[before:] or "opened the home" in served.log()[before:]
 
     assert tried()
     assert update(served, ECRYPTFS, "--no-open-at-login").code == 0

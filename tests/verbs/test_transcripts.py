@@ -68,7 +68,8 @@ def test_users_are_reminded_of_another_copy(served: LoginMachine) -> None:
     records.mkdir(parents=True)
     (records / "ada").touch()
     said = pyhome(served, ADA, "status").out
-    reminder = "Another copy of the home of ada is still kept; root removes it with 'pyhome confirm ada'."
+    what = "'pyhome status ada', given by root, tells what is to be done with it."
+    reminder = f"Another copy of the home of ada is still kept; {what}"
     assert said == f"The home of ada is locked.\n{reminder}\n"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pam_pyhome import events
 from tests.vm import people, shell
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from tests.vm.people import Person
     from tests.vm.vm import VM
 
-MOST_EXPOSED = 4.5
+MOST_EXPOSED = 4.4
 PASSWORD_IN_PARTS = "the-answer-that", "is-in-no-core"
 CATCH = r"""#!/bin/sh
 exec cat > /var/tmp/core.$1
@@ -139,3 +141,23 @@ def test_confined_and_everything_works(vm: VM, ada: Person) -> None:
     ada.wait_until_locked()
     exposure = vm.out("systemd-analyze security --no-pager pyhomed.service | sed -n 's/.*exposure level for [^:]*: //p'")
     assert float(exposure.split()[0]) <= MOST_EXPOSED
+
+
+@pytest.mark.one_release("trixie")
+def test_the_journal_has_a_record_for_each_event(vm: VM, ada: Person, cursor: str) -> None:
+    """As `journalctl -o json` shows them; the catalog explains them."""
+    with shell.ssh(vm, ada.name, ada.password) as session:
+        session.logout()
+    ada.wait_until_locked()
+    vm.run(f"echo wrong | su {ada.name} -c 'pyhome unlock --password-file -'", check=False)
+    lines = vm.out(f"journalctl --sync; journalctl -q -o json --after-cursor='{cursor}' USER={ada.name} _UID=0").splitlines()
+    records = [record for record in map(json.loads, lines) if record["PRIORITY"] < "6"]
+    expected = [("unlocked", "sshd", "pam_pyhome"), ("locked", "sshd", "pam_pyhome"), ("wrong-password", "pyhome", "pyhomed")]
+    found = [(each["PYHOME_WHAT"], each.get("PYHOME_SERVICE", "sshd"), each["SYSLOG_IDENTIFIER"]) for each in records]
+    found = [each for each in found if each[0] != "guest-refused"]
+    assert found in (expected, [expected[0], ("locked", "sshd", "pyhomed"), expected[2]]), "the last session's process or pyhomed"
+    opened = records[0]
+    whose = {"USER": ada.name, "UID": str(ada.uid), "HOME": ada.home}
+    assert opened.items() >= whose.items() | {("MESSAGE_ID", events.UNLOCKED.id)}
+    assert opened["MESSAGE"] == f"sshd: user {ada.name}: opened the home"
+    assert "A home was opened" in vm.out(f"journalctl -q -x MESSAGE_ID={events.UNLOCKED.id}")

@@ -97,3 +97,33 @@ def test_without_the_package_for_qr_codes(vm: VM) -> None:
         assert said.code == 93
         assert "python3-qrcode is not installed; 'apt install python3-qrcode'" in said.err
     assert not vm.ok("id nobody-new")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "ecryptfs_cipher=aes,ecryptfs_key_bytes=24",
+        "ecryptfs_cipher=aes,ecryptfs_key_bytes=32",
+        "ecryptfs_cipher=aes,ecryptfs_key_bytes=32,ecryptfs_fn_cipher=aes,ecryptfs_fn_key_bytes=16",
+        "ecryptfs_cipher=blowfish,ecryptfs_key_bytes=16",
+    ],
+)
+def test_a_container_is_mounted_with_the_ciphers_that_it_was_made_with(vm: VM, options: str) -> None:
+    secret, where = "0123456789abcdef0123456789abcdef", "/mnt/strange/home/.ecryptfs/eve"
+    added = vm.run("ecryptfs-add-passphrase --fnek -", stdin=secret).out.split("sig [")
+    contents, names = (each.split("]")[0] for each in added[1:])
+    vm.run(f"mkdir -p {where}/.Private /mnt/plain")
+    keys = f"ecryptfs_sig={contents},ecryptfs_fnek_sig={names}"
+    vm.run(
+        "keyctl link @u @s; ecryptfs-add-passphrase --fnek - >/dev/null; "
+        f"mount -i -t ecryptfs -o {options},{keys} {where}/.Private /mnt/plain && "
+        f"mkdir /mnt/plain/papers && echo {LETTER!r} > '/mnt/plain/papers/a letter' && umount /mnt/plain",
+        stdin=secret,
+    )
+    try:
+        said = vm.run("pyhome recover --json --password-file - /mnt/strange", stdin=f"{secret}\n").out
+        place = json.loads(said)["opened"]["directory"]
+        assert vm.out(f"cat '{place}/papers/a letter'") == LETTER
+        vm.run(f"pyhome recover --close {place}")
+    finally:
+        vm.run("rm -rf /mnt/strange", check=False)

@@ -84,7 +84,7 @@ def test_b17_a_killed_session_releases_the_home(vm: VM, ada: Person, cursor: str
     with shell.ssh(vm, ada.name, ada.password) as session:
         vm.run(f"kill -KILL {privileged_process(session)}; pkill -KILL -u {ada.uid}")
         ada.wait_until_locked()
-    assert "the last session has ended, locked the home" in vm.journal(cursor)
+    assert "locked the home: the last session has ended" in vm.journal(cursor)
     assert ada.leases() == []
 
 

@@ -97,7 +97,7 @@ def test_the_layout_from_apply_to_revert(vm: VM, laid_out: Person, keys: tuple[P
         laid_out.wait_until_locked()
     journal = vm.journal(cursor)
     assert "pyhome-sync" in journal
-    assert "/etc/ssh/authorized_keys.d/ada has the user's own keys as they are now" in journal
+    assert "the layout for sshd has the keys as they are now: /etc/ssh/authorized_keys.d/ada" in journal
     assert lets_in(vm, second)
     assert not lets_in(vm, first)
     assert "FAIL" not in vm.out("pyhome sshd check ada").upper()

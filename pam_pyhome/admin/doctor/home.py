@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import login_shell
 from pam_pyhome.admin.accounts import look_up
+from pam_pyhome.admin.doctor import absent
 from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
 from pam_pyhome.backends import ecryptfs_mount, registry
 from pam_pyhome.backends import ecryptfs_store as store
@@ -51,6 +52,10 @@ def check_keys(account: Account) -> Iterator[Finding]:
     """What a login needs to unlock the home."""
     if account.uid < uid_min():
         yield Finding(FAIL, "keys.user", account.name, f"is a system user (uid {account.uid}), whom pyhome leaves alone")
+        return
+    about = list(absent.check(account))
+    yield from about
+    if any(finding.check != "keys.uid" for finding in about):
         return
     try:
         backend = registry.find(account)

@@ -23,10 +23,11 @@ int run_dir_open(uid_t uid, bool create)
 	return -1;
 }
 
-void pam_syslog(const pam_handle_t *pamh, int priority, const char *format, ...)
+void record(pam_handle_t *pamh, const struct passwd *pw, const struct event *event, const char *format, ...)
 {
 	(void)pamh;
-	(void)priority;
+	(void)pw;
+	(void)event;
 	(void)format;
 }
 

@@ -65,12 +65,13 @@ int session_key_add(const struct passwd *pw, const char *description, const void
 }
 
 /* Nothing is logged, but everything that would be is read. */
-void pam_syslog(const pam_handle_t *pamh, int priority, const char *format, ...)
+void record(pam_handle_t *pamh, const struct passwd *pw, const struct event *event, const char *format, ...)
 {
 	char text[1024];
 	va_list list;
 	(void)pamh;
-	(void)priority;
+	(void)pw;
+	(void)event;
 	va_start(list, format);
 	vsnprintf(text, sizeof text, format, list);
 	va_end(list);

@@ -111,7 +111,7 @@ FAILURES: list[tuple[errors.PyhomeError | OSError, str]] = [
     (errors.DaemonError("has hung up"), "pyhomed cannot be asked: has hung up; run 'systemctl start pyhomed.socket "),
     (errors.StorageError("mounting /x", "no"), "mounting /x: no; 'journalctl -b -t pam_pyhome -t pyhomed' may know more"),
     (errors.UnsafeFileError("/x", "is a link"), "/x: is a link; repair that and try again"),
-    (errors.FormatError("Private.sig", "empty"), "Private.sig is damaged (empty); restore the key file from a backup"),
+    (errors.FormatError("Private.sig", "empty"), "Private.sig is damaged (empty); 'pyhome recovery backups ada' lists copies of "),
     (OSError(28, "full", "/x"), f"/x: {os.strerror(28)}; try again when that is repaired"),
 ]
 

@@ -65,8 +65,8 @@ def test_a_wrong_command_line_is_an_object_too(name: str, capsys: pytest.Capture
 
 FAILING = {
     "status": 41, "inspect": 41, "sessions": 41, "unlock": 41, "lock": 41, "passwd": 41, "update --costs": 41,
-    "remove --yes": 41, "encrypt --yes": 41, "decrypt --yes": 41, "confirm --yes": 41, "shell show": 19, "shell enable --yes": 19,
-    "shell disable --yes": 19, "ecryptfs unwrap /nosuch/file -": 1, "ecryptfs rewrap /nosuch/file -": 1,
+    "remove --yes": 41, "encrypt --yes": 41, "decrypt --yes": 41, "confirm --yes": 41, "shell show": 41, "shell enable --yes": 41,
+    "shell disable --yes": 41, "ecryptfs unwrap /nosuch/file -": 1, "ecryptfs rewrap /nosuch/file -": 1,
 }  # fmt: skip
 
 
@@ -80,4 +80,5 @@ def test_a_failure_is_an_object(line: str, capsys: pytest.CaptureFixture[str], m
     found = json.loads(capsys.readouterr().out)
     assert found["error"].keys() == {"code", "kind", "what", "reason", "holders", "message"}
     assert found["error"]["code"] == FAILING[line]
+    assert found["error"]["what"] == ("/nosuch/file" if "/nosuch" in line else USER)
     assert f"`{found['error']['kind']}`" in TEXT
