@@ -60,6 +60,19 @@ def older_password(facts: HomeFacts) -> str:
     )
 
 
+def besides(facts: HomeFacts) -> list[str]:
+    """What is open less than its owner thinks."""
+    return [f"Besides the home of {facts.user}, when it was opened: {line}." for line in facts.besides]
+
+
+def old_password(facts: HomeFacts) -> str:
+    """Why the new login password opens nothing yet."""
+    return (
+        f"The login password of {facts.user} was set anew, but the home waits for the old one: the next login asks for it, or the "
+        f"recovery key, and so does 'pyhome passwd --home-only {quoted(facts.user)}'."
+    )
+
+
 def running(found: Running) -> str:
     """How far the conversion of a home is."""
     left = f", about {duration(found.seconds_left)} left" if found.seconds_left is not None else ""
@@ -94,6 +107,8 @@ def next_step(facts: HomeFacts) -> str:
         return f"'pyhome lock {quoted(user)}' locks it"
     if facts.state == PARTLY:
         return f"end the processes that use it, then 'pyhome lock {quoted(user)}'; 'pyhome unlock {quoted(user)}' opens it again"
+    if facts.state == LOCKED and facts.waits_for_old:
+        return "the next login asks for the old password, or the recovery key, and from then on the new one opens it"
     if facts.state == LOCKED and not facts.trouble:
         by_hand = f"'pyhome unlock {quoted(user)}' opens it"
         kinds = {slot.kind for slot in facts.slots if slot.usable}
@@ -115,6 +130,8 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Opens", [_rules(facts)]),
         ("Sessions", [f"{session_line(session)}, since {moment(session.since)}" for session in facts.sessions] or ["none"]),
         ("Used by", list(facts.holders) or ["nobody"]),
+        *([("Besides", list(facts.besides))] if facts.besides else []),
+        ("Recovery", ["with a key" if has_recovery_key(facts) else "no key: 'pyhome recovery new' makes one"]),
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
@@ -149,11 +166,24 @@ def session_line(session: Session) -> str:
 
 def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     """The table of `list`."""
-    rows = [["USER", "STATE", "BACKEND", "SINCE", "SESSIONS", "HOME"]]
+    rows = [["USER", "STATE", "BACKEND", "SINCE", "SESSIONS", "RECOVERY", "HOME", "TROUBLE"]]
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
-        rows.append([facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions)), facts.home])
+        row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
+        rows.append([*row, "key" if has_recovery_key(facts) else "none", facts.home, _trouble(facts)])
     return rows
+
+
+def has_recovery_key(facts: HomeFacts) -> bool:
+    """Whether something opens the home when nobody knows its password any more."""
+    return any(slot.kind == RECOVERY for slot in facts.slots)
+
+
+def _trouble(facts: HomeFacts) -> str:
+    """What somebody ought to do something about, in a few words."""
+    found = [facts.trouble, "waits for the old password" if facts.waits_for_old else ""]
+    found += [f"{os.path.basename(slot.name)} {slot.trouble}" for slot in facts.slots if slot.trouble and not facts.trouble]
+    return next(filter(None, found), "-")
 
 
 def session_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pam_pyhome import events
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.policy import handover, messages
 from pam_pyhome.policy.telling import note_key, report, report_absence, tell
@@ -41,13 +41,16 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
     if not password:
         return None
     try:
-        return backend.unlock(pamh.account, password, exact=False)
+        opened = backend.unlock(pamh.account, password, exact=False)
+        if kept.was_reset(pamh.account):
+            kept.remove(pamh.account, kept.RESET)  # to one that opens the home after all
     except WrongPassphraseError:
         pamh.log(events.OUT_OF_STEP, "it was changed without the home's")
         return _open_with_old(pamh, backend, password, repair)
     except (PyhomeError, OSError) as error:
         report(pamh, error)
         return None
+    return opened
 
 
 def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str) -> OpenedHome | None:
@@ -82,7 +85,11 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
 
 
 def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
-    """Ask for the passphrase of the home, which its owner keeps apart from the login password."""
+    """Ask for the passphrase of the home, which its owner keeps apart from the login password.
+
+    Or it is what is left to ask for, because the login protector is another uid's: that is said first.
+    """
+    report_absence(pamh)
     passphrase = pamh.ask(messages.OWN_PASSPHRASE_PROMPT)
     if passphrase is None:
         return None

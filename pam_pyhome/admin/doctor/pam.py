@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pam_pyhome.admin import pam_files
 from pam_pyhome.admin.doctor import answers
 from pam_pyhome.admin.doctor.answers import PYHOME, Person
-from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding, edit, reinstall
 from pam_pyhome.formats import pam_stack
 from pam_pyhome.formats.words import quoted
 
@@ -78,6 +78,9 @@ def check(skipped: Sequence[str], person: Person | None = None) -> Iterator[Find
         yield Finding(FAIL, "pam.files", str(error.filename), error.strerror or "cannot be read")
         return
     yield from _about_files(files)
+    if not any(rule.module == PYHOME for rules in files.values() for rule in rules):
+        yield Finding(FAIL, "pam.lines", "/etc/pam.d", "no service has a line with pam_pyhome.so", _RELINE)
+        return
     for service in pam_files.services(files):
         if service in CHANGES:
             continue
@@ -95,17 +98,15 @@ def _about_files(files: Files) -> Iterator[Finding]:
     for rule in rules:
         if rule.defect:
             text = f"{rule.defect}, so libpam refuses everybody there"
-            yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {quoted(rule.file)}")
+            yield Finding(FAIL, "pam.syntax", rule.place, text, edit(rule.file))
         elif rule.includes and rule.target not in files:
             text = f"includes {rule.target}, which is not there, so libpam refuses everybody there"
-            yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {quoted(rule.file)}")
+            yield Finding(FAIL, "pam.syntax", rule.place, text, edit(rule.file))
     for path in sorted({rule.file for rule in rules}):
         status = os.stat(path)
         if status.st_uid != 0 or status.st_mode & 0o022:
             text = f"belongs to uid {status.st_uid} with mode {status.st_mode & 0o7777:04o}: others than root can change it"
             yield Finding(FAIL, "pam.owner", path, text, f"chown root: {quoted(path)} && chmod 0644 {quoted(path)}")
-    if not any(rule.module == PYHOME for rule in rules):
-        yield Finding(FAIL, "pam.lines", "/etc/pam.d", "no service has a line with pam_pyhome.so", _RELINE)
 
 
 def about_service(service: str, walked: Walked) -> Iterator[Finding]:
@@ -151,10 +152,10 @@ def _about_auth(service: str, walked: Walked) -> Iterator[Finding]:
     if right.code != pam_stack.SUCCESS:
         last = right.trail[-1]
         text = f"refuses even a right password, at {last.rule.place} ({last.rule.module} answers {last.code})"
-        yield Finding(FAIL, "pam.refused", service, text, f"editor {quoted(last.rule.file)}")
+        yield Finding(FAIL, "pam.refused", service, text, edit(last.rule.file))
     elif wrong.code == pam_stack.SUCCESS and not service.endswith(_GREETERS):
         text = f"lets in with a wrong password: {verified.place} is not decisive"
-        yield Finding(FAIL, "pam.bypass", service, text, f"editor {quoted(verified.file)}")
+        yield Finding(FAIL, "pam.bypass", service, text, edit(verified.file))
     auth = place_of(right)
     if auth is None:
         if service in LOGINS:
@@ -164,12 +165,11 @@ def _about_auth(service: str, walked: Walked) -> Iterator[Finding]:
     rule = right.trail[auth].rule
     if verified in [each.rule for each in right.trail[auth + 1 :]]:
         text = f"{rule.place} is asked before the password has been verified; it belongs behind {verified.place}"
-        yield Finding(WARN, "pam.order", service, text, f"editor {quoted(rule.file)}")
+        yield Finding(WARN, "pam.order", service, text, edit(rule.file))
     if right.trail[auth].code == pam_stack.UNKNOWN_MODULE:
-        yield Finding(FAIL, "pam.module", service, f"{rule.place} names {rule.target}, which is not installed", _REINSTALL)
+        yield Finding(FAIL, "pam.module", service, f"{rule.place} names {rule.target}, which is not installed", reinstall())
 
 
-_REINSTALL = "reinstall pyhome"
 #: These judge the account, or the place it comes from: whoever then gives the right password is still its owner.
 _ABOUT_ACCOUNTS = {
     "pam_faillock", "pam_tally2", "pam_shells", "pam_nologin", "pam_securetty", "pam_selinux_permit", "pam_access", "pam_time",
@@ -198,11 +198,10 @@ def _about_early(files: Files, person: Person) -> Iterator[Finding]:
         at = place_of(refused)
         if at is not None and refused.code != pam_stack.SUCCESS:
             place = refused.trail[at].rule.place
-            text = f"whoever fails at {rule.module}.so is refused only behind {place}, which derives keys for nothing"
+            text = f"whoever fails at {rule.place} ({rule.module}.so) is refused only behind {place}, which derives keys"
             simple = dict(rule.actions) == pam_stack.REQUIRED and rule.line == rule.last
-            edit = f"sed -i '{rule.line}s/required/requisite/'" if simple else "editor"
-            mend = f"{edit} {quoted(rule.file)}"
-            yield Finding(WARN, "pam.early", f"{person.service}, {rule.place}", text, mend)
+            mend = f"sed -i '{rule.line}s/required/requisite/' {quoted(rule.file)}" if simple else edit(rule.file)
+            yield Finding(WARN, "pam.early", person.service, text, mend)
 
 
 def _about_session(service: str, walked: Walked) -> Iterator[Finding]:
@@ -217,7 +216,7 @@ def _about_session(service: str, walked: Walked) -> Iterator[Finding]:
     if outcome.code != pam_stack.SUCCESS:
         last = next(each for each in reversed(outcome.trail) if each.code != pam_stack.SUCCESS or each is outcome.trail[-1])
         text = f"no session can be opened: {last.rule.place} ({last.rule.module}) answers {last.code}"
-        yield Finding(FAIL, "pam.refused", service, text, f"editor {quoted(last.rule.file)}")
+        yield Finding(FAIL, "pam.refused", service, text, edit(last.rule.file))
     before = {each.rule.module for each in outcome.trail[:at]}
     after = {each.rule.module: each.rule for each in outcome.trail[at + 1 :]}
     if "pam_systemd" in before:
@@ -225,10 +224,10 @@ def _about_session(service: str, walked: Walked) -> Iterator[Finding]:
         yield Finding(WARN, "pam.order", service, text, _RELINE)
     if "pam_keyinit" in after and "pam_keyinit" not in before:
         text = f"{after['pam_keyinit'].place} makes the session keyring only after {rule.place}, so the keys are not in it"
-        yield Finding(WARN, "keyinit", service, text, f"editor {quoted(after['pam_keyinit'].file)}")
+        yield Finding(WARN, "keyinit", service, text, edit(after["pam_keyinit"].file))
     elif service in WITH_KEYRING and "pam_keyinit" not in before:
         text = "makes no session keyring of the login's own: pam_keyinit.so is not reached"
-        yield Finding(WARN, "keyinit", service, text, f"editor {quoted(_service_file(service))}")
+        yield Finding(WARN, "keyinit", service, text, edit(_service_file(service)))
 
 
 def _service_file(service: str) -> str:
@@ -298,6 +297,6 @@ def about_changes(files: Files, person: Person | None) -> Iterator[Finding]:
             yield Finding(FAIL, "pam.password", service, text, _RELINE)
         elif not any(answers.verifies(each.rule) and each.code == pam_stack.SUCCESS for each in outcome.trail[:at]):
             text = f"{outcome.trail[at].rule.place} comes before the password has been changed"
-            yield Finding(WARN, "pam.password", service, text, f"editor {quoted(outcome.trail[at].rule.file)}")
+            yield Finding(WARN, "pam.password", service, text, edit(outcome.trail[at].rule.file))
         else:
             yield Finding(OK, "pam.password", service, f"a changed password opens the home ({outcome.trail[at].rule.place})")
