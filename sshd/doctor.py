@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import pwd
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import login_shell
-from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding, edit
+from pam_pyhome.admin.doctor.kernel import read_lines
 from pam_pyhome.admin.plan import observe
 from pam_pyhome.errors import PyhomeError, SshdError
 from pam_pyhome.formats.words import quoted
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 _APPLY = "pyhome sshd apply"
 _SHOWN_MAX = 200
+_UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
 
 
 def check(name: str | None) -> Iterator[Finding]:
@@ -33,7 +38,7 @@ def check(name: str | None) -> Iterator[Finding]:
         daemon.check(binary, daemon.main_file())
         dump = daemon.dump(binary, name if name and daemon.can_ask_about(name) else None)
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
-        yield Finding(FAIL, "sshd.config", daemon.main_file(), str(error), f"{binary} -t -f {quoted(daemon.main_file())}")
+        yield Finding(FAIL, "sshd.config", daemon.main_file(), str(error), edit(_file_named(str(error))))
         return
     yield from _about_settings(dump)
     yield from _about_principals()
@@ -56,17 +61,36 @@ def _about_settings(dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     for keyword in ("subsystem", "forcecommand"):
         if any("internal-sftp" in each.split() for each in dump.get(keyword, ())):
             text = f"{keyword} is internal-sftp, which bypasses the login shell: with a locked home, sftp shows an empty one"
-            yield Finding(WARN, "sshd.sftp", "sshd", text, f"grep -n internal-sftp {quoted(daemon.main_file())} /etc/ssh/sshd_config.d/*")
+            yield Finding(WARN, "sshd.sftp", "sshd", text, edit(_file_with("internal-sftp")))
 
 
 def _about_principals() -> Iterator[Finding]:
     """Certificates for whose users sshd looks into a home."""
-    for each in inspection.about_principals(daemon.read_config(without=config.DROP_IN)):
-        yield Finding(WARN, "sshd.principals", each.subject, each.text, "pyhome sshd check")
+    for each in config.principals_in_homes(daemon.read_config(without=config.DROP_IN)):
+        yield Finding(WARN, "sshd.principals", each.place, inspection.about(each), edit(each.path))
 
 
 def _set(line: str) -> str:
-    return f"echo '{line}' > /etc/ssh/sshd_config.d/00-local.conf && systemctl reload ssh"
+    """The command that has sshd take a setting: the first one in its files counts."""
+    then = ""
+    if os.path.isdir("/run/systemd/system"):
+        unit = next((name for name in ("ssh", "sshd") if any(os.path.exists(f"{at}/{name}.service") for at in _UNITS)), "sshd")
+        then = f" && systemctl try-reload-or-restart {unit}.service"
+    if daemon.main_file() == config.VENDOR_MAIN:
+        return f"echo '{line}' > /etc/ssh/sshd_config.d/00-local.conf{then}"
+    return f"sed -i '1i {line}' {config.MAIN}{then}"
+
+
+def _file_with(word: str) -> str:
+    """The file of sshd's that has a word in it."""
+    every = (daemon.main_file(), *sorted(glob.glob("/etc/ssh/sshd_config.d/*.conf")))
+    return next((path for path in every if any(word in line for line in read_lines(path))), daemon.main_file())
+
+
+def _file_named(said: str) -> str:
+    """The file that sshd complains about."""
+    found = re.search(r"(/\S+?):? line \d+", said)
+    return found[1] if found else daemon.main_file()
 
 
 def _about_skipped() -> Iterator[Finding]:

@@ -117,9 +117,13 @@ def unread(site: Site, found: Survey) -> Iterator[str]:
 def about_principals(directives: Iterable[config.Directive]) -> Iterator[Finding]:
     """Certificates for whose users sshd looks into a home."""
     for each in config.principals_in_homes(directives):
-        names = " ".join(each.arguments)
-        text = f"AuthorizedPrincipalsFile {names} is in the homes: while a home is locked, sshd refuses its owner's certificates"
-        yield Finding(WARN, each.place, text)
+        yield Finding(WARN, each.place, about(each))
+
+
+def about(principals: config.Directive) -> str:
+    """What follows from an AuthorizedPrincipalsFile in the homes."""
+    names = " ".join(principals.arguments)
+    return f"AuthorizedPrincipalsFile {names} is in the homes: while a home is locked, sshd refuses its owner's certificates"
 
 
 def _difference(absent: bool, unwanted: bool) -> str:  # noqa: FBT001 - two halves of one state, named where it is called
