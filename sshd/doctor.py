@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import pwd
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import login_shell
-from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding, edit
+from pam_pyhome.admin.doctor.kernel import read_lines
 from pam_pyhome.admin.plan import observe
 from pam_pyhome.errors import PyhomeError, SshdError
 from pam_pyhome.formats.words import quoted
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 _APPLY = "pyhome sshd apply"
 _SHOWN_MAX = 200
+_UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
 
 
 def check(name: str | None) -> Iterator[Finding]:
@@ -33,7 +38,7 @@ def check(name: str | None) -> Iterator[Finding]:
         daemon.check(binary, config.MAIN)
         dump = daemon.dump(binary, name if name and daemon.can_ask_about(name) else None)
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
-        yield Finding(FAIL, "sshd.config", config.MAIN, str(error), f"{binary} -t")
+        yield Finding(FAIL, "sshd.config", config.MAIN, str(error), edit(_file_named(str(error))))
         return
     yield from _about_settings(dump)
     yield from _about_skipped()
@@ -55,11 +60,28 @@ def _about_settings(dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     for keyword in ("subsystem", "forcecommand"):
         if any("internal-sftp" in each.split() for each in dump.get(keyword, ())):
             text = f"{keyword} is internal-sftp, which bypasses the login shell: with a locked home, sftp shows an empty one"
-            yield Finding(WARN, "sshd.sftp", "sshd", text, f"grep -n internal-sftp {config.MAIN} /etc/ssh/sshd_config.d/*")
+            yield Finding(WARN, "sshd.sftp", "sshd", text, edit(_file_with("internal-sftp")))
 
 
 def _set(line: str) -> str:
-    return f"echo '{line}' > /etc/ssh/sshd_config.d/00-local.conf && systemctl reload ssh"
+    """The command that has sshd take a setting: the first one in its files counts."""
+    then = ""
+    if os.path.isdir("/run/systemd/system"):
+        unit = next((name for name in ("ssh", "sshd") if any(os.path.exists(f"{at}/{name}.service") for at in _UNITS)), "sshd")
+        then = f" && systemctl try-reload-or-restart {unit}.service"
+    return f"sed -i '1i {line}' {config.MAIN}{then}"
+
+
+def _file_with(word: str) -> str:
+    """The file of sshd's that has a word in it."""
+    every = (config.MAIN, *sorted(glob.glob("/etc/ssh/sshd_config.d/*.conf")))
+    return next((path for path in every if any(word in line for line in read_lines(path))), config.MAIN)
+
+
+def _file_named(said: str) -> str:
+    """The file that sshd complains about."""
+    found = re.search(r"(/\S+?):? line \d+", said)
+    return found[1] if found else config.MAIN
 
 
 def _about_skipped() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ counts only where the file itself is damaged or missing. Beside the copy of NAME
 ``NAME.retired``      a protector that is out of the policy; what else it opens may be on a disk that is not here
 ``NAME.next``         what is just being made of the file
 ``fscrypt-others``    not a key: the names of policies besides the home's that were opened
+``reset``             empty: root has set another login password, which the home does not open with yet
 ``file-system``       not a key: the UUID of the file system on which the home was when it was opened last
 ``digests``           the key files that were proved by somebody besides whoever typed a password: `approved.py`
 ====================  ================================================================================================
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
-DIGESTS, OTHERS, FILE_SYSTEM = "digests", "fscrypt-others", "file-system"
+DIGESTS, OTHERS, RESET, FILE_SYSTEM = "digests", "fscrypt-others", "reset", "file-system"
+_NO_FILES = (DIGESTS, OTHERS, RESET, FILE_SYSTEM)
 _INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
 _UNTOLD = (*_INTERNAL, SECOND)  # the log says when they count
 _LIMIT = 65536
@@ -69,6 +71,14 @@ def read(account: Account, name: str, limit: int = _LIMIT) -> bytes | None:
         return None
     finally:
         os.close(directory)
+
+
+def was_reset(account: Account) -> bool:
+    """Whether root has set another login password, which the home does not open with yet."""
+    try:
+        return read(account, RESET) is not None
+    except (OSError, UnsafeFileError):
+        return False
 
 
 def keep(account: Account, name: str, content: bytes) -> None:
@@ -145,7 +155,7 @@ def _free_name(account: Account, name: str, content: bytes) -> str:
 
 def names(account: Account) -> list[str]:
     """What there is a copy of, or an older one."""
-    return [name for name in _all(account) if name not in (DIGESTS, OTHERS, FILE_SYSTEM) and not name.endswith(_INTERNAL)]
+    return [name for name in _all(account) if name not in _NO_FILES and not name.endswith(_INTERNAL)]
 
 
 def base_of(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pam_pyhome import events
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.opened import parse_opened
 from pam_pyhome.policy import handover, messages
@@ -119,8 +119,7 @@ def update(pamh: Handle, *, expired: bool) -> int:
     pamh.set_data(HOME_PASSWORD, None)
     old = checked or pamh.oldauthtok
     if not old:
-        pamh.log(events.PASSWORD_RESET)
-        pamh.tell(messages.reset_by_root(pamh.account.name))
+        _note_reset(pamh, backend, new)
         return pamh.PAM_IGNORE
     if _change(pamh, backend, old, new):
         return pamh.PAM_SUCCESS
@@ -136,6 +135,23 @@ def _tell_beside(pamh: Handle) -> None:
 
     for protector, _ in fscrypt_protectors.of_login(pamh.account):
         pamh.tell(messages.beside(pamh.account.name, protector.descriptor))
+
+
+def _note_reset(pamh: Handle, backend: Backend, new: bytes) -> None:
+    """Say, and write down for whoever asks later, that the home waits for the old password, unless it is the same."""
+    try:
+        backend.unlock(pamh.account, new, exact=True)
+    except WrongPassphraseError:
+        pamh.log(events.PASSWORD_RESET)
+        pamh.tell(messages.reset_by_root(pamh.account.name))
+        try:
+            kept.keep(pamh.account, kept.RESET, b"")
+        except (PyhomeError, OSError) as error:
+            pamh.log(events.NOT_NOTED, f"that the home waits for the old password: {error}")
+    except (PyhomeError, OSError) as error:
+        report(pamh, error)
+    else:
+        pamh.log(events.PASSWORD_CHANGED)
 
 
 def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> bool:
