@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY, UNKNOWN
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.leases import CONVERSION
 
@@ -116,6 +116,8 @@ def next_step(facts: HomeFacts) -> str:
             return f"{by_hand} with the recovery key, which is all that does; 'pyhome passwd' then gives it a password"
         by_login = facts.opens_at_login and not (facts.follows_login and kinds and kinds <= _NO_LOGIN)
         return f"it opens at the next login with the password; {by_hand} now" if by_login else by_hand
+    if facts.state == UNKNOWN:
+        return f"'pyhome doctor {quoted(user)}', typed by root, says what to do; '{_JOURNAL}' has more"
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
     return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 
