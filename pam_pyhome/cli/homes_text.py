@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY, UNKNOWN
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.leases import CONVERSION
 
@@ -123,6 +123,8 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
+    if facts.waits_for_old:
+        rows.insert(-1, ("Password", [old_password(facts)]))
     width = max(len(name) for name, _ in rows)
     lines = [headline(facts), ""]
     for name, values in rows:
@@ -158,7 +160,7 @@ def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
         row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
-        rows.append([*row, "key" if has_recovery_key(facts) else "none", facts.home, _trouble(facts)])
+        rows.append([*row, "key" if has_recovery_key(facts) else "-" if facts.state == UNKNOWN else "none", facts.home, _trouble(facts)])
     return rows
 
 
