@@ -25,6 +25,7 @@ from pam_pyhome import events
 from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.log import log
+from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -232,14 +233,19 @@ def forget(account: Account, name: str) -> None:
 
 def note_place(account: Account, storage: bytes) -> None:
     """Note on which file system the home is that has just been opened. OSError."""
-    found = file_system(os.fsdecode(storage))
+    path = os.fsdecode(storage)
+    try:
+        with rights_of(account.uid, account.gid):
+            found = file_system(path)
+    except PermissionError:
+        found = file_system(path)  # a mount point that only root reaches
     if found:
         keep(account, FILE_SYSTEM, found.encode("ascii"))
 
 
 def file_system(path: str) -> str:
     """The UUID of the file system of a directory at a path without links; empty if the kernel does not tell. OSError."""
-    from pam_pyhome.kernel.filesystems import uuid_of  # noqa: PLC0415 - asked only behind an opened home, and about one that is away
+    from pam_pyhome.kernel.filesystems import uuid_of  # noqa: PLC0415 - only behind a home that is open, or about one that is away
 
     directory = files.open_listable(path)
     try:

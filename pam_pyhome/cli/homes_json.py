@@ -92,6 +92,7 @@ def home(facts: HomeFacts) -> dict[str, Any]:
         ],
         "sessions": [_session(session) for session in facts.sessions],
         "holders": [_printable(holder) for holder in facts.holders],
+        "besides": [_printable(line) for line in facts.besides],
     }
 
 

@@ -28,6 +28,8 @@ _UPDATE_ADVICE = {
     update_facts.NO_CONF: "have root run 'pyhome update --costs' once, which measures this machine",
 }
 NO_HOMES = "There is no encrypted home."
+#: Kinds of key slots that a login has nothing for.
+_NO_LOGIN = {RECOVERY, "passphrase of its own"}
 _LEAVE = "leave it with 'cd /', end what uses it, or insist with --force"
 _JOURNAL = "journalctl -b -t pam_pyhome -t pyhomed"
 
@@ -56,6 +58,11 @@ def older_password(facts: HomeFacts) -> str:
         f"An older password of the home of {facts.user} still opens a copy of its key file; the copy goes when the present one "
         "opens the home."
     )
+
+
+def besides(facts: HomeFacts) -> list[str]:
+    """What is open less than its owner thinks."""
+    return [f"Besides the home of {facts.user}, when it was opened: {line}." for line in facts.besides]
 
 
 def old_password(facts: HomeFacts) -> str:
@@ -104,7 +111,11 @@ def next_step(facts: HomeFacts) -> str:
         return "the next login asks for the old password, or the recovery key, and from then on the new one opens it"
     if facts.state == LOCKED and not facts.trouble:
         by_hand = f"'pyhome unlock {quoted(user)}' opens it"
-        return f"it opens at the next login with the password; {by_hand} now" if facts.opens_at_login else by_hand
+        kinds = {slot.kind for slot in facts.slots if slot.usable}
+        if kinds == {RECOVERY}:
+            return f"{by_hand} with the recovery key, which is all that does; 'pyhome passwd' then gives it a password"
+        by_login = facts.opens_at_login and not (facts.follows_login and kinds and kinds <= _NO_LOGIN)
+        return f"it opens at the next login with the password; {by_hand} now" if by_login else by_hand
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
     return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 
@@ -119,6 +130,7 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Opens", [_rules(facts)]),
         ("Sessions", [f"{session_line(session)}, since {moment(session.since)}" for session in facts.sessions] or ["none"]),
         ("Used by", list(facts.holders) or ["nobody"]),
+        *([("Besides", list(facts.besides))] if facts.besides else []),
         ("Recovery", ["with a key" if has_recovery_key(facts) else "no key: 'pyhome recovery new' makes one"]),
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
@@ -160,7 +172,8 @@ def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
         row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
-        rows.append([*row, "key" if has_recovery_key(facts) else "-" if facts.state == UNKNOWN else "none", facts.home, _trouble(facts)])
+        key = "key" if has_recovery_key(facts) else "-" if facts.state == UNKNOWN else "none"
+        rows.append([*row, key, facts.home, _trouble(facts)])
     return rows
 
 

@@ -54,7 +54,7 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
 
 
 def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str) -> OpenedHome | None:
-    """Ask for the password that the home still has, or a recovery key, which is easily mistyped: more than once."""
+    """Ask once for the password that the home still has; a recovery key that is mistyped may be typed again."""
     from pam_pyhome.formats.recovery import mistyped  # noqa: PLC0415 - few logins come here
     from pam_pyhome.policy import repairing  # noqa: PLC0415 - as above
 
@@ -75,7 +75,8 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
         else:
             note_key(pamh, opened, old)
             return opened
-        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.old_again(user, mistyped(old))) if left else None
+        defect = mistyped(old)
+        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.key_again(defect)) if defect and left else None
         if not again or again in (old, password):
             break  # nobody is there, or a program that has one answer
         old = again
@@ -84,7 +85,11 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
 
 
 def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
-    """Ask for the passphrase of the home, which its owner keeps apart from the login password."""
+    """Ask for the passphrase of the home, which its owner keeps apart from the login password.
+
+    Or it is what is left to ask for, because the login protector is another uid's: that is said first.
+    """
+    report_absence(pamh)
     passphrase = pamh.ask(messages.OWN_PASSPHRASE_PROMPT)
     if passphrase is None:
         return None

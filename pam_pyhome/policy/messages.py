@@ -73,10 +73,9 @@ def old_wrong(user: str) -> str:
     return f"That does not open the encrypted home of {user}, so it stays locked; you will be asked again at the next login."
 
 
-def old_again(user: str, mistyped: str) -> str:
-    """Before the prompt for the old password, once more; `mistyped` says where a recovery key is wrong."""
-    what = f"This recovery key is {mistyped}, so it" if mistyped else "That"
-    return f"{what} does not open the encrypted home of {user}; please try again, or type nothing to go on without the home."
+def key_again(defect: str) -> str:
+    """Before the prompt for the old password, once more: what was typed is a recovery key but for a slip."""
+    return f"This recovery key is {defect}; please type it once more, or nothing to go on without the home."
 
 
 def cannot_ask(user: str) -> str:

@@ -99,6 +99,13 @@ def test_deb_holds_what_the_design_lists(in_deb: Contents) -> None:
     assert in_deb.keys() >= DEBIAN_ONLY
 
 
+def test_programs_and_people_can_read_the_documents(deb: Path) -> None:
+    """As they are: a contract for programs is looked up with grep."""
+    names = subprocess.run(["dpkg-deb", "-c", deb], check=True, capture_output=True, text=True).stdout
+    assert names.count("/usr/share/doc/pyhome/json.md\n") == 1
+    assert ".md.gz" not in names
+
+
 def test_tree_is_every_module_and_nothing_else(in_deb: Contents, tree: Path) -> None:
     sources = {path.relative_to(tree / "pam_pyhome") for path in (tree / "pam_pyhome").rglob("*.py")}
     linked = {path.relative_to(tree) for name in ("sshd", "shell_stub") for path in (tree / name).rglob("*.py")}

@@ -331,8 +331,8 @@ def test_debug_says_what_was_decided(machine: Machine) -> None:
     machine.write_pam("test", "debug")
     machine.pam("test", "bob", "open")
     machine.pam("test", "ada", "open")
-    assert "open for bob: no encrypted home" in machine.log()
-    assert "open for ada: asking a worker" in machine.log()
+    assert "user bob: what the module does: open: no encrypted home" in machine.log()
+    assert "user ada: what the module does: open: asking a worker" in machine.log()
 
 
 def test_a_user_who_is_not_named_is_asked_for(machine: Machine) -> None:
