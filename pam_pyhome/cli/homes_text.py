@@ -137,6 +137,8 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
+    if facts.waits_for_old:
+        rows.insert(-1, ("Password", [old_password(facts)]))
     width = max(len(name) for name, _ in rows)
     lines = [headline(facts), ""]
     for name, values in rows:
@@ -172,7 +174,8 @@ def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
         row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
-        rows.append([*row, "key" if has_recovery_key(facts) else "none", facts.home, _trouble(facts)])
+        key = "key" if has_recovery_key(facts) else "-" if facts.state == UNKNOWN else "none"
+        rows.append([*row, key, facts.home, _trouble(facts)])
     return rows
 
 
