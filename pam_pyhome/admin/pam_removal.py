@@ -16,8 +16,8 @@ def main() -> int:
         plan.sweep({os.path.dirname(change.path) for change in changes})
         plan.carry_out(changes)
     except (PyhomeError, OSError) as error:
-        print(f"pyhome: the lines in /etc/pam.d could not be taken out: {error}", file=sys.stderr)
+        sys.stderr.write(f"pyhome: the lines in /etc/pam.d could not be taken out: {error}\n")
         return 1
     for path in left:
-        print(f"pyhome: {path}: logins may need the lines with pam_pyhome.so; take them out by hand", file=sys.stderr)
+        sys.stderr.write(f"pyhome: {path}: logins may need the lines with pam_pyhome.so; take them out by hand\n")
     return 1 if left else 0
