@@ -118,7 +118,7 @@ FAULTS = {
     "no aes": Fault(_over("/proc/cpuinfo", "flags : fpu sse2\n"), "kernel.aes", "warn", "slow"),
     # What is installed
     "no module": Fault(
-        _remove(str(MODULES / "pam_pyhome.so")), "module.shim", "fail", "is not where", beside=("pam.module",)
+        _remove(str(MODULES / "pam_pyhome.so")), "module.shim", "fail", "is not where"
     ),
     "two modules": Fault(_add("/usr/lib/security/pam_pyhome.so", "other"), "module.shim", "warn", "more than once"),
     "module others can write": Fault(_mode(str(MODULES / "pam_pyhome.so"), 0o666), "module.shim", "fail", "others than root"),
@@ -149,24 +149,25 @@ FAULTS = {
     ),
     "before the password": Fault(
         _edit(f"{COMMON}auth", "auth [success=1", "auth optional pam_pyhome.so\nauth [success=1"), "pam.order", "warn", "behind",
+        beside=("pam.twice",),
     ),
     "jumped over": Fault(
-        _edit(f"{COMMON}auth", "success=1", "success=3"), "pam.auth", "fail", "never reaches", beside=("pam.refused",)
+        _edit(f"{COMMON}auth", "success=1", "success=3"), "pam.refused", "fail", "refuses even a right"
     ),
     "lands on deny": Fault(
         _edit(f"{COMMON}auth", "auth requisite", "auth optional pam_faildelay.so\nauth requisite"),
-        "pam.refused", "fail", "pam_deny", beside=("pam.auth",),
+        "pam.refused", "fail", "pam_deny",
     ),
     "jump count too large": Fault(
         _edit("/etc/pam.d/system-auth", "auth [success=1", "auth [success=9"), "pam.refused", "fail", "refuses even a right",
-        tree="arch", beside=("pam.auth",),
+        tree="arch",
     ),
     "our line inside a jump": Fault(
         _edit("/etc/pam.d/system-auth", "auth [default=die]", "auth optional pam_pyhome.so\nauth [default=die]"),
-        "pam.refused", "fail", "pam_faillock", tree="arch", beside=("pam.auth",),
+        "pam.refused", "fail", "pam_faillock", tree="arch", beside=("pam.twice",),
     ),
     "wrong password is enough": Fault(
-        _edit(f"{COMMON}auth", "auth requisite pam_deny.so\n", ""), "pam.bypass", "fail", "wrong password", beside=("pam.refused",)
+        _edit(f"{COMMON}auth", "auth requisite pam_deny.so\n", ""), "pam.bypass", "fail", "wrong password"
     ),
     "after systemd": Fault(
         _edit(
@@ -187,7 +188,6 @@ FAULTS = {
     ),
     "an include of nothing": Fault(
         _edit("/etc/pam.d/login", "@include common-auth", "@include common-oath"), "pam.syntax", "fail", "common-oath",
-        beside=("pam.auth", "pam.session", "pam.refused"),
     ),
     "a line that is none": Fault(
         _add("/etc/pam.d/cron", "sesion optional pam_umask.so\n"), "pam.syntax", "fail", "sesion is no kind"
@@ -214,13 +214,6 @@ FAULTS = {
             _add("/.fscrypt/protectors/x", ""),
         ),
         "pam.others", "warn", "unlocks",
-    ),
-    "systemd-homed": Fault(
-        _all(
-            _add("/var/lib/systemd/home/eve.identity", "{}"),
-            lambda machine: machine.path(MODULES / "pam_systemd_home.so").touch(),
-        ),
-        "pam.others", "warn", "leaves alone", tree="arch",
     ),
     # Key files
     "no key file": Fault(
