@@ -252,6 +252,7 @@ def failed(failure: Failure, user: str, *, forced: bool = False) -> str:
         "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {quoted(user)}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
+        "SshdError": f"{what}: {reason}; 'pyhome sshd check' as root tells more",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
         "FormatError": f"{what} is damaged ({reason}); 'pyhome recovery backups {quoted(user)}' lists copies of it, "
