@@ -83,6 +83,7 @@ struct identity {
 bool identity_enter(uid_t uid, gid_t gid, struct identity *before);
 void identity_leave(const struct identity *before);
 bool home_exists(const struct passwd *pw);
+bool protector_exists(const struct passwd *pw);
 enum home_state home_state(const struct passwd *pw);
 
 /* descriptor.c */
