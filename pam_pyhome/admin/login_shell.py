@@ -133,7 +133,7 @@ def _chosen(user: str) -> str | None:
     try:
         entry = _entry(user)
         shell = entry.pw_shell or _DEFAULT
-        if _is_stub(shell) or not {shell, STUB} <= _listed():
+        if _is_stub(shell) or not {_place(shell), _place(STUB)} <= set(map(_place, _listed())):
             return None
         _check_real(user, shell)
         account = Account(user, entry.pw_uid, entry.pw_gid, entry.pw_dir)
@@ -142,6 +142,12 @@ def _chosen(user: str) -> str | None:
     except LoginShellError:
         return None
     return shell
+
+
+def _place(path: str) -> str:
+    """A path without links on the way: where /bin is /usr/bin, a list need not have both."""
+    way, name = os.path.split(path)
+    return os.path.join(os.path.realpath(way), name)
 
 
 # What could lock the user out
@@ -180,7 +186,7 @@ def _listed() -> set[str]:
     """What /etc/shells lists."""
     try:
         with open(LISTED, encoding="utf-8", errors="replace") as file:
-            return {line.strip() for line in file}
+            return {line.strip() for line in file if line.startswith("/")}
     except FileNotFoundError:
         return set()
 
