@@ -116,6 +116,8 @@ def next_step(facts: HomeFacts) -> str:
             return f"{by_hand} with the recovery key, which is all that does; 'pyhome passwd' then gives it a password"
         by_login = facts.opens_at_login and not (facts.follows_login and kinds and kinds <= _NO_LOGIN)
         return f"it opens at the next login with the password; {by_hand} now" if by_login else by_hand
+    if facts.state == UNKNOWN:
+        return f"'pyhome doctor {quoted(user)}', typed by root, says what to do; '{_JOURNAL}' has more"
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
     return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 
@@ -250,6 +252,7 @@ def failed(failure: Failure, user: str, *, forced: bool = False) -> str:
         "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {quoted(user)}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
+        "SshdError": f"{what}: {reason}; 'pyhome sshd check' as root tells more",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
         "FormatError": f"{what} is damaged ({reason}); 'pyhome recovery backups {quoted(user)}' lists copies of it, "

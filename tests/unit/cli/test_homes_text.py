@@ -50,7 +50,7 @@ SENTENCES = [
     (
         known.UNKNOWN,
         "The home of ada is in an unknown state: /home/ada/.ecryptfs: is a link.",
-        RESTORE,
+        "'pyhome doctor ada', typed by root, says what to do; 'journalctl -b -t pam_pyhome -t pyhomed' has more",
     ),
 ]
 
