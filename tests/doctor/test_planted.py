@@ -207,9 +207,9 @@ CASES = {
     ),
     # Metadata of an fscrypt home
     "a protector for all to write": Case(
-        lambda machine: _protector(machine).chmod(0o666), "keys.slot", "can be changed by others", trees=("debian12", "arch")
+        lambda machine: _protector(machine).chmod(0o666), "keys.slot", "can be changed by others", trees=("debian12", "debian13")
     ),
-    "an fscrypt home for all to write": Case(mode("/home/flo", 0o777), "keys.mode", "mode 0777", trees=("debian12", "fedora")),
+    "an fscrypt home for all to write": Case(mode("/home/flo", 0o777), "keys.mode", "mode 0777", trees=("debian12", "debian13")),
     "the protector is lost": Case(
         _lose_protector, "keys.slot", "has lost the protector", "fail", trees=("debian12", "arch"),
         answers=(FLO_KEY, PASSWORD, PASSWORD),
