@@ -137,6 +137,8 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
+    if facts.waits_for_old:
+        rows.insert(-1, ("Password", [old_password(facts)]))
     width = max(len(name) for name, _ in rows)
     lines = [headline(facts), ""]
     for name, values in rows:
@@ -172,7 +174,8 @@ def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
         row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
-        rows.append([*row, "key" if has_recovery_key(facts) else "none", facts.home, _trouble(facts)])
+        key = "key" if has_recovery_key(facts) else "-" if facts.state == UNKNOWN else "none"
+        rows.append([*row, key, facts.home, _trouble(facts)])
     return rows
 
 
@@ -249,6 +252,7 @@ def failed(failure: Failure, user: str, *, forced: bool = False) -> str:
         "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {quoted(user)}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
+        "SshdError": f"{what}: {reason}; 'pyhome sshd check' as root tells more",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
         "FormatError": f"{what} is damaged ({reason}); 'pyhome recovery backups {quoted(user)}' lists copies of it, "

@@ -19,6 +19,7 @@
 #ifndef PYHOME_CONF
 #define PYHOME_CONF "/etc/pyhome.conf"
 #endif
+#define SSHD_DROP_IN "/etc/ssh/sshd_config.d/0-pyhome.conf" /* as in policy/own_keys.py */
 #ifndef PYHOME_RUN
 #define PYHOME_RUN "/run/pyhome"
 #endif
