@@ -125,7 +125,8 @@ FAULTS = {
     ),
     "before the password": Fault(_edit(f"{COMMON}auth", (AUTH, ""), ("auth [", f"{AUTH}auth [")), "pam.order", "behind"),
     "before a deny": Fault(
-        _edit(f"{COMMON}auth", (AUTH, ""), ("auth requisite", f"{AUTH}auth requisite")), "pam.refused", "even a right", "fail", DEBIAN
+        _edit(f"{COMMON}auth", (AUTH, ""), ("auth requisite", f"{AUTH}auth requisite")),
+        "pam.refused", "even a right", "fail", DEBIAN,
     ),
     "before a deny, and jumped over": Fault(
         _edit(f"{COMMON}auth", (AUTH, ""), ("auth requisite", f"{AUTH}auth requisite"), ("success=1", "success=2")),
@@ -142,7 +143,8 @@ FAULTS = {
     "a keyring too late": Fault(_edit("/etc/pam.d/login", (KEYINIT, ""), (INCLUDE, INCLUDE + KEYINIT)), "keyinit", "only after"),
     "no keyring": Fault(_edit("/etc/pam.d/sshd", (KEYINIT, "")), "keyinit", "not reached", trees=DEBIAN),
     "a word that is none": Fault(
-        _edit("/etc/pam.d/cron", ("session ", "sesion ")), "pam.syntax", "sesion is no kind", "fail", edits=(("sesion ", "session "),)
+        _edit("/etc/pam.d/cron", ("session ", "sesion ")), "pam.syntax", "sesion is no kind", "fail",
+        edits=(("sesion ", "session "),),
     ),
     "an include of nothing": Fault(
         _edit("/etc/pam.d/login", ("common-auth", "common-oath")), "pam.syntax", "common-oath", "fail",
@@ -160,8 +162,8 @@ FAULTS = {
         "pam.refused", "pam_faillock", "fail", ("arch",),
     ),
     "pam_ecryptfs on Arch": Fault(
-        _edit("/etc/pam.d/system-auth", (SESSION, f"session optional pam_ecryptfs.so unwrap\n{SESSION}")), "pam.others", "same homes",
-        trees=("arch",),
+        _edit("/etc/pam.d/system-auth", (SESSION, f"session optional pam_ecryptfs.so unwrap\n{SESSION}")),
+        "pam.others", "same homes", trees=("arch",),
     ),
     "no line in auth on Fedora": Fault(
         _edit("/etc/pam.d/postlogin", (AUTH, "")), "pam.auth", "login, sshd, gdm-password", "fail", ("fedora",)
