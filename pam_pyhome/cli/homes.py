@@ -66,6 +66,8 @@ def status(user: str | None, *, as_json: bool) -> None:
         if os.geteuid() != 0:
             _print(homes_text.other_copy(facts) for facts in found if facts.copy_kept)
         _print(homes_text.older_password(facts) for facts in found if any(slot.kind == OLDER for slot in facts.slots))
+        _print(line for facts in found for line in homes_text.besides(facts))
+        _print(homes_text.old_password(facts) for facts in found if facts.waits_for_old)
         busy = {each.user for each in running}
         _print(_reminder(each) for each in conversions if each.account.name not in busy)
         _print(f"The home of {name} is being removed: 'pyhome remove {quoted(name)}' finishes that." for name in removals)

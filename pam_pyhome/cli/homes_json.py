@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pam_pyhome.admin.conversion_record import is_swapped, place_of
 from pam_pyhome.cli import json_text
 from pam_pyhome.errors import ConversionError
+from pam_pyhome.formats.facts import RECOVERY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,12 +84,15 @@ def home(facts: HomeFacts) -> dict[str, Any]:
         "opens_at_login": facts.opens_at_login,
         "locks_at_logout": facts.locks_at_logout,
         "copy_kept": facts.copy_kept,
+        "waits_for_old_password": facts.waits_for_old,
+        "recovery_key": any(slot.kind == RECOVERY for slot in facts.slots),
         "slots": [
             {**path("name", os.fsencode(slot.name)), "kind": slot.kind, "trouble": slot.trouble, "usable": slot.usable}
             for slot in facts.slots
         ],
         "sessions": [_session(session) for session in facts.sessions],
         "holders": [_printable(holder) for holder in facts.holders],
+        "besides": [_printable(line) for line in facts.besides],
     }
 
 

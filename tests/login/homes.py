@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -131,12 +130,6 @@ class LoginMachine(Machine):
             sender.send(mark.encode())
         assert eventually(lambda: mark in super(LoginMachine, self).log())
         return "".join(line for line in super().log().splitlines(keepends=True) if not line.startswith("mark "))
-
-    def records(self, what: str = "") -> list[dict[str, str]]:
-        """The records that journald has been sent so far, those of one event, oldest first."""
-        self.log()
-        lines = self.path("/run/records").read_bytes().splitlines()
-        return [record for record in map(json.loads, lines) if what in ("", record["PYHOME_WHAT"])]
 
     def opens(self, password: bytes, name: str = "ada") -> bool:
         """Whether the real `ecryptfs-unwrap-passphrase` gets the mount passphrase out of the key file."""

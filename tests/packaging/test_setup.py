@@ -89,8 +89,8 @@ ONCE = {f"common-{kind}": 1 for kind in ("auth", "account", "password", "session
 def test_files_that_the_site_has_edited(debian: Chroot, deb: Path) -> None:
     """pam-auth-update leaves them alone. setup and the removal change nothing in them but our lines."""
     debian.run(
-        "pam-auth-update --disable ecryptfs-utils libpam-mount fscrypt;"
-        "useradd -m -s /bin/sh ada; echo ada:correct-horse | chpasswd;"
+        "pam-auth-update --disable ecryptfs-utils libpam-mount fscrypt; useradd -m -s /bin/sh ada;"
+        "echo ada:correct-horse | chpasswd;"
         "sed -i '/^# and here are more/a auth optional pam_faildelay.so delay=1000' /etc/pam.d/common-auth;"
         "sed -i '/^# end of pam-auth/i # ours' /etc/pam.d/common-session; echo '#' > /etc/pam.d/common-auth.pam-old"
     )

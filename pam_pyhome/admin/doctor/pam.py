@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pam_pyhome.admin import pam_files, pam_plan
 from pam_pyhome.admin.doctor import services
 from pam_pyhome.admin.doctor.answers import Person
-from pam_pyhome.admin.doctor.finding import FAIL, SKIP, WARN, Finding
+from pam_pyhome.admin.doctor.finding import FAIL, SKIP, WARN, Finding, edit
 from pam_pyhome.formats import pam_stack
 from pam_pyhome.formats.words import quoted
 
@@ -48,10 +48,10 @@ def _about_files(files: Files) -> Iterator[Finding]:
     for rule in rules:
         if rule.defect:
             text = f"{rule.defect}, so libpam refuses everybody there"
-            yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {quoted(rule.file)}")
+            yield Finding(FAIL, "pam.syntax", rule.place, text, edit(rule.file))
         elif rule.includes and rule.target not in files:
             text = f"includes {rule.target}, which is not there, so libpam refuses everybody there"
-            yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {quoted(rule.file)}")
+            yield Finding(FAIL, "pam.syntax", rule.place, text, edit(rule.file))
     for path in sorted({rule.file for rule in rules}):
         status = os.stat(path)
         if status.st_uid != 0 or status.st_mode & 0o022:

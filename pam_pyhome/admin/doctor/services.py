@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pam_pyhome.admin import pam_edit, pam_files
 from pam_pyhome.admin.doctor import answers
 from pam_pyhome.admin.doctor.answers import PYHOME, Person
-from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding, edit, reinstall
 from pam_pyhome.formats import pam_stack
 from pam_pyhome.formats.words import quoted
 
@@ -93,11 +93,11 @@ def _about_lines(files: Files, service: str) -> Iterator[Finding]:
             continue
         if len(ours) > 1:
             text = f"asks pam_pyhome more than once ({kind}): {' and '.join(sorted({rule.place for rule in ours}))}"
-            yield Finding(WARN, "pam.twice", service, text, _editor(ours[-1].file))
+            yield Finding(WARN, "pam.twice", service, text, edit(ours[-1].file))
         for rule in ours:
             if not pam_edit.is_as_made(rule):
                 text = f"{rule.place} is not pyhome's line for {kind} any more: it ought to say {pam_edit.control(kind)}"
-                yield Finding(WARN, "pam.edited", service, text, _editor(rule.file))
+                yield Finding(WARN, "pam.edited", service, text, edit(rule.file))
     chains = {kind: pam_stack.chain(files, service, kind) for kind in ("session", "account")}
     there = {kind for kind, steps in chains.items() if any(pam_edit.is_ours(step.rule) for step in steps)}
     if service in LOGINS | _JOBS and there == {"session"}:
@@ -107,11 +107,7 @@ def _about_lines(files: Files, service: str) -> Iterator[Finding]:
 
 def editor_for(found: Finding) -> str:
     """What to type where a person has to decide."""
-    return _editor(_service_file(found.subject)) if found.mend == RELINE else found.mend
-
-
-def _editor(path: str) -> str:
-    return f"editor {quoted(path)}"
+    return edit(_service_file(found.subject)) if found.mend == RELINE else found.mend
 
 
 def about_service(service: str, walked: Walked) -> Iterator[Finding]:
@@ -157,10 +153,10 @@ def _about_auth(service: str, walked: Walked) -> Iterator[Finding]:
     if right.code != pam_stack.SUCCESS:
         last = right.trail[-1]
         text = f"refuses even a right password, at {last.rule.place} ({last.rule.module} answers {last.code})"
-        yield Finding(FAIL, "pam.refused", service, text, _editor(last.rule.file))
+        yield Finding(FAIL, "pam.refused", service, text, edit(last.rule.file))
     elif wrong.code == pam_stack.SUCCESS and not service.endswith(_GREETERS):
         text = f"lets in with a wrong password: {verified.place} is not decisive"
-        yield Finding(FAIL, "pam.bypass", service, text, _editor(verified.file))
+        yield Finding(FAIL, "pam.bypass", service, text, edit(verified.file))
     auth = place_of(right)
     if auth is None:
         if service in LOGINS:
@@ -170,12 +166,11 @@ def _about_auth(service: str, walked: Walked) -> Iterator[Finding]:
     rule = right.trail[auth].rule
     if verified in [each.rule for each in right.trail[auth + 1 :]]:
         text = f"{rule.place} is asked before the password has been verified; it belongs behind {verified.place}"
-        yield Finding(WARN, "pam.order", service, text, _editor(rule.file))
+        yield Finding(WARN, "pam.order", service, text, edit(rule.file))
     if right.trail[auth].code == pam_stack.UNKNOWN_MODULE and "/" in rule.target:
-        yield Finding(FAIL, "pam.module", service, f"{rule.place} names {rule.target}, which is not installed", _REINSTALL)
+        yield Finding(FAIL, "pam.module", service, f"{rule.place} names {rule.target}, which is not installed", reinstall())
 
 
-_REINSTALL = "reinstall pyhome"
 #: These judge the account, or the place it comes from: whoever then gives the right password is still its owner.
 _ABOUT_ACCOUNTS = {
     "pam_faillock", "pam_tally2", "pam_shells", "pam_nologin", "pam_securetty", "pam_selinux_permit", "pam_access", "pam_time",
@@ -206,8 +201,7 @@ def _about_early(files: Files, person: Person) -> Iterator[Finding]:
             place = refused.trail[at].rule.place
             text = f"{rule.place}: whoever fails at {rule.module}.so is refused only behind {place}, which derives keys for nothing"
             simple = dict(rule.actions) == pam_stack.REQUIRED and rule.line == rule.last
-            edit = f"sed -i '{rule.line}s/required/requisite/'" if simple else "editor"
-            mend = f"{edit} {quoted(rule.file)}"
+            mend = f"sed -i '{rule.line}s/required/requisite/' {quoted(rule.file)}" if simple else edit(rule.file)
             yield Finding(WARN, "pam.early", person.service, text, mend)
 
 
@@ -223,7 +217,7 @@ def _about_session(service: str, walked: Walked) -> Iterator[Finding]:
     if outcome.code != pam_stack.SUCCESS:
         last = next(each for each in reversed(outcome.trail) if each.code != pam_stack.SUCCESS or each is outcome.trail[-1])
         text = f"no session can be opened: {last.rule.place} ({last.rule.module}) answers {last.code}"
-        yield Finding(FAIL, "pam.refused", service, text, _editor(last.rule.file))
+        yield Finding(FAIL, "pam.refused", service, text, edit(last.rule.file))
     before = {each.rule.module for each in outcome.trail[:at]}
     after = {each.rule.module: each.rule for each in outcome.trail[at + 1 :]}
     if "pam_systemd" in before:
@@ -244,7 +238,7 @@ def _keyring_first(service: str, late: Rule | None) -> str:
     rules = [rule for rule in pam_files.read_all().get(service, ()) if rule.file == path]
     first = next((rule for rule in rules if rule.kind == "session" or (not rule.kind and "session" in rule.target)), None)
     if first is None or (late is not None and late.file != path):
-        return _editor(path)
+        return edit(path)
     gone = "" if late is None else f" -e {late.line},{late.last}d"
     return f"sed -i -e '{first.line}i session optional pam_keyinit.so force revoke'{gone} {quoted(path)}"
 
@@ -321,6 +315,6 @@ def about_changes(files: Files, person: Person | None) -> Iterator[Finding]:
             yield Finding(FAIL, "pam.password", service, text, RELINE)
         elif not any(answers.verifies(each.rule) and each.code == pam_stack.SUCCESS for each in outcome.trail[:at]):
             text = f"{outcome.trail[at].rule.place} comes before the password has been changed"
-            yield Finding(WARN, "pam.password", service, text, _editor(outcome.trail[at].rule.file))
+            yield Finding(WARN, "pam.password", service, text, edit(outcome.trail[at].rule.file))
         else:
             yield Finding(OK, "pam.password", service, f"a changed password opens the home ({outcome.trail[at].rule.place})")
