@@ -126,11 +126,7 @@ FAULTS = {
     "before the password": Fault(_edit(f"{COMMON}auth", (AUTH, ""), ("auth [", f"{AUTH}auth [")), "pam.order", "behind"),
     "before a deny": Fault(
         _edit(f"{COMMON}auth", (AUTH, ""), ("auth requisite", f"{AUTH}auth requisite")),
-<<<<<<< HEAD
-        "pam.refused", "even a right", "fail", DEBIAN,
-=======
         "pam.refused", "even a right", "fail", DEBIAN
->>>>>>> main
     ),
     "before a deny, and jumped over": Fault(
         _edit(f"{COMMON}auth", (AUTH, ""), ("auth requisite", f"{AUTH}auth requisite"), ("success=1", "success=2")),
@@ -147,13 +143,8 @@ FAULTS = {
     "a keyring too late": Fault(_edit("/etc/pam.d/login", (KEYINIT, ""), (INCLUDE, INCLUDE + KEYINIT)), "keyinit", "only after"),
     "no keyring": Fault(_edit("/etc/pam.d/sshd", (KEYINIT, "")), "keyinit", "not reached", trees=DEBIAN),
     "a word that is none": Fault(
-<<<<<<< HEAD
-        _edit("/etc/pam.d/cron", ("session ", "sesion ")), "pam.syntax", "sesion is no kind", "fail",
-        edits=(("sesion ", "session "),),
-=======
         _edit("/etc/pam.d/cron", ("session ", "sesion ")),
         "pam.syntax", "sesion is no kind", "fail", edits=(("sesion ", "session "),)
->>>>>>> main
     ),
     "an include of nothing": Fault(
         _edit("/etc/pam.d/login", ("common-auth", "common-oath")), "pam.syntax", "common-oath", "fail",
@@ -172,12 +163,8 @@ FAULTS = {
     ),
     "pam_ecryptfs on Arch": Fault(
         _edit("/etc/pam.d/system-auth", (SESSION, f"session optional pam_ecryptfs.so unwrap\n{SESSION}")),
-<<<<<<< HEAD
-        "pam.others", "same homes", trees=("arch",),
-=======
         "pam.others", "same homes",
         trees=("arch",),
->>>>>>> main
     ),
     "no line in auth on Fedora": Fault(
         _edit("/etc/pam.d/postlogin", (AUTH, "")), "pam.auth", "login, sshd, gdm-password", "fail", ("fedora",)
