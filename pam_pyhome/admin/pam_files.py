@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/share/pam.d")
 MODULES = ("/usr/lib/security", "/usr/lib64/security", "/usr/lib/*/security", "/lib/security", "/lib/*/security")
 _FILE_MAX = 1024 * 1024
-#: Copies of services that tools and people leave beside them: `pam-config`, authselect, rpm, dpkg, pacman, editors.
-_NO_SERVICE = (
+#: Copies that tools and people leave beside a file: pam-config, authselect, rpm, dpkg, pacman, editors. Nothing asks for them.
+_KEPT_ASIDE = (
     ".dpkg-", ".ucf-", ".pacnew", ".pacsave", ".pacorig", ".rpmnew", ".rpmsave", ".rpmorig", "~", ".bak", ".orig", ".old", ".save",
     ".backup", ".swp", ".swo", ".pyhome-staged", ".pam-old", ".pam-new", ".disabled", ".tmp", ".copy",
 )  # fmt: skip
@@ -38,7 +38,7 @@ def read_all(instead: Mapping[str, bytes | None] | None = None) -> Files:
     files: Files = {}
     for directory in reversed(DIRECTORIES):
         inside = {path for path in given if os.path.dirname(path) == directory}
-        for path in sorted({f"{directory}/{name}" for name in _names(directory) if not _is_copy(name)} | inside):
+        for path in sorted({f"{directory}/{name}" for name in _names(directory) if not is_kept_aside(name)} | inside):
             content = given[path] if path in given else _read(path)
             if content is not None:
                 files[os.path.basename(path)] = pam_stack.parse(content.decode("utf-8", "surrogateescape"), path)
@@ -83,15 +83,16 @@ def _add_elsewhere(files: Files) -> None:
 
 def services(files: Files) -> list[str]:
     """The names of files that no other file includes, which are those that programs ask for."""
-    included = {rule.target for rules in files.values() for rule in rules if rule.includes}
+    included = {rule.target for name, rules in files.items() if not is_kept_aside(name) for rule in rules if rule.includes}
     # su-l and the like include a service that is one itself.
     twins = {name for name in included if name in files and f"{name}-l" in files}
     own = [name for name in files if (name not in included or name in twins) and "/" not in name]
-    return sorted(own)
+    return sorted(name for name in own if not is_kept_aside(name))
 
 
-def _is_copy(name: str) -> bool:
-    return name.startswith((".", "#")) or any(mark in name for mark in _NO_SERVICE) or _DATED.search(name) is not None
+def is_kept_aside(name: str) -> bool:
+    """Whether a file of this name is a copy that somebody keeps, and no service."""
+    return name.startswith((".", "#")) or any(mark in name for mark in _KEPT_ASIDE) or _DATED.search(name) is not None
 
 
 def module_path(target: str) -> str | None:
