@@ -125,6 +125,14 @@ def others_left(user: str) -> str:
     return f"Note: other encrypted directories of {user} open with the old password only; 'fscrypt unlock DIRECTORY' asks for it."
 
 
+def beside(user: str, descriptor: str) -> str:
+    """After a password change, to a user of fscrypt whose home is not encrypted: those directories are pam_fscrypt's."""
+    return (
+        f"Note: directories that {user} has encrypted with fscrypt and the login password follow it with pam_fscrypt only; "
+        f"without it, 'fscrypt metadata change-passphrase --protector=/:{descriptor}' gives them the new one."
+    )
+
+
 def job_refused(user: str) -> str:
     """To cron and at, when the administrator chose that jobs wait for the home."""
     return f"The encrypted home of {user} is locked, and jobs are not run without it."
