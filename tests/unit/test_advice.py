@@ -26,8 +26,8 @@ COMMAND = re.compile(r"(?:^|[^\w])['`](?:pyhome|fscrypt|systemctl|journalctl|cho
 WORDS = {"uid", "verb", "option", "direction", "unit", "binary", "token", "detail", "line"}
 #: What stands in commands of doctor and is looked at here: names out of tables of the file, and commands that are quoted before.
 SEEN = {
-    "account.py": {"path"}, "ecryptfs.py": {"found"}, "fscrypt.py": {"mend"},
-    "install.py": {"' '.join(masked)"}, "services.py": {"profile"},
+    "account.py": {"path"}, "ecryptfs.py": {"found"}, "fscrypt.py": {"mend"}, "services.py": {"profile", "module"},
+    "install.py": {"' '.join(masked)", "path", "_start()"},
 }  # fmt: skip
 
 
@@ -44,8 +44,8 @@ def is_ours(node: ast.expr) -> bool:
     match node:
         case ast.Call(func=ast.Name(id="quoted" | "_about_place")):
             return True
-        case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[ast.Call(func=ast.Name(id="map"), args=[each, _])]):
-            return ast.unparse(each) == "quoted"
+        case ast.Call(func=ast.Name(id="map"), args=[ast.Name(id="quoted"), _]):
+            return True
         case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[several]):
             return is_ours(several)
         case ast.Name(id=name):
