@@ -27,7 +27,7 @@ WORDS = {"uid", "verb", "option", "direction", "unit", "binary", "token", "detai
 #: What stands in commands of doctor and is looked at here: names out of tables of the file, and commands that are quoted before.
 SEEN = {
     "account.py": {"path"}, "ecryptfs.py": {"found"}, "fscrypt.py": {"mend"}, "services.py": {"profile", "module"},
-    "install.py": {"' '.join(masked)", "path", "_start()"},
+    "install.py": {"' '.join(masked)", "path", "mode", "_start()"},
 }  # fmt: skip
 
 
