@@ -112,7 +112,7 @@ def test_files_that_the_site_has_edited(debian: Chroot, deb: Path) -> None:
     # Misplaced, doubled, edited: what doctor says is what works.
     debian.run(
         "cd /etc/pam.d; sed -i '/pam_pyhome/{h;d};/pam_systemd/G' common-session; sed -i '/pam_pyhome/p' common-auth;"
-        "sed -i '/pam_pyhome/s/optional/required/' common-session-noninteractive; sed -i /pam_pyhome/d common-password"
+        "sed -i '/pam_pyhome/s/acct_expired=bad //' common-account; sed -i /pam_pyhome/d common-password"
     )
     assert complaints(debian) == {"pam.order", "pam.twice", "pam.edited", "pam.password"}
     debian.run("pyhome setup --yes")
