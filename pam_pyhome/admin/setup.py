@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STATE = "/var/lib/pyhome/setup"
 PENDING = f"{STATE}/pending"
 MADE, REVERTED, EARLIER = "made", "reverted", "earlier"
-UNITS = ("pyhomed.socket", "pyhomed-unlock.socket", "pyhome-sync.path")
+UNITS = ("pyhomed.socket", "pyhomed-unlock.socket", "pyhome-sync.path", "pyhome-sync.timer")
 _UNIT_DIRECTORIES = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _WANTS = "/etc/systemd/system/sockets.target.wants"
 _SYSTEMD = "/run/systemd/system"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY, UNKNOWN
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.leases import CONVERSION
 
@@ -116,6 +116,8 @@ def next_step(facts: HomeFacts) -> str:
             return f"{by_hand} with the recovery key, which is all that does; 'pyhome passwd' then gives it a password"
         by_login = facts.opens_at_login and not (facts.follows_login and kinds and kinds <= _NO_LOGIN)
         return f"it opens at the next login with the password; {by_hand} now" if by_login else by_hand
+    if facts.state == UNKNOWN:
+        return f"'pyhome doctor {quoted(user)}', typed by root, says what to do; '{_JOURNAL}' has more"
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
     return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 
@@ -135,6 +137,8 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
+    if facts.waits_for_old:
+        rows.insert(-1, ("Password", [old_password(facts)]))
     width = max(len(name) for name, _ in rows)
     lines = [headline(facts), ""]
     for name, values in rows:
@@ -170,7 +174,8 @@ def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
         row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
-        rows.append([*row, "key" if has_recovery_key(facts) else "none", facts.home, _trouble(facts)])
+        key = "key" if has_recovery_key(facts) else "-" if facts.state == UNKNOWN else "none"
+        rows.append([*row, key, facts.home, _trouble(facts)])
     return rows
 
 
@@ -247,6 +252,7 @@ def failed(failure: Failure, user: str, *, forced: bool = False) -> str:
         "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {quoted(user)}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
+        "SshdError": f"{what}: {reason}; 'pyhome sshd check' as root tells more",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
         "FormatError": f"{what} is damaged ({reason}); 'pyhome recovery backups {quoted(user)}' lists copies of it, "

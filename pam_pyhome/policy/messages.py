@@ -5,6 +5,8 @@ The journal has the details; these have none that a stranger should not see.
 
 from __future__ import annotations
 
+from pam_pyhome.formats.words import quoted
+
 PASSWORD_PROMPT = "Password: "
 OWN_PASSPHRASE_PROMPT = "Passphrase of the encrypted home: "
 OLD_PASSWORD_PROMPT = "Old password: "
@@ -123,6 +125,14 @@ def rewrap_failed(user: str) -> str:
 def others_left(user: str) -> str:
     """After a recovery key has given the home a new password; fscrypt only."""
     return f"Note: other encrypted directories of {user} open with the old password only; 'fscrypt unlock DIRECTORY' asks for it."
+
+
+def beside(user: str, descriptor: str) -> str:
+    """After a password change, to a user of fscrypt whose home is not encrypted: those directories are pam_fscrypt's."""
+    return (
+        f"Note: directories that {user} has encrypted with fscrypt and the login password follow it with pam_fscrypt only; "
+        f"without it, 'fscrypt metadata change-passphrase --protector={quoted('/:' + descriptor)}' gives them the new one."
+    )
 
 
 def job_refused(user: str) -> str:

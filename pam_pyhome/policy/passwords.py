@@ -111,8 +111,8 @@ def update(pamh: Handle, *, expired: bool) -> int:
     found = registry.find(pamh.account)
     backend = _following(pamh, found)
     new = pamh.authtok
-    if found is None and new and was_told(pamh):
-        pamh.tell(messages.reset_by_root(pamh.account.name))
+    if found is None and new:
+        _tell_beside(pamh)
     if backend is None or not new:
         return pamh.PAM_IGNORE
     checked = pamh.get_data(HOME_PASSWORD)
@@ -124,6 +124,17 @@ def update(pamh: Handle, *, expired: bool) -> int:
     if _change(pamh, backend, old, new):
         return pamh.PAM_SUCCESS
     return pamh.PAM_AUTHTOK_ERR if checked and not expired else pamh.PAM_IGNORE
+
+
+def _tell_beside(pamh: Handle) -> None:
+    """Without a home that is there: what is known to have the old password still."""
+    if was_told(pamh):
+        pamh.tell(messages.reset_by_root(pamh.account.name))
+        return
+    from pam_pyhome.backends import fscrypt_protectors  # noqa: PLC0415 - only where somebody has protectors and no home
+
+    for protector, _ in fscrypt_protectors.of_login(pamh.account):
+        pamh.tell(messages.beside(pamh.account.name, protector.descriptor))
 
 
 def _note_reset(pamh: Handle, backend: Backend, new: bytes) -> None:

@@ -14,7 +14,7 @@ from pam_pyhome.formats.words import one_line
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.kernel.process import join_first_mount_namespace, real_user
-from pam_pyhome.policy import handover, locking, messages
+from pam_pyhome.policy import handover, locking, messages, own_keys
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
 from pam_pyhome.policy.telling import report_absence, sentence, was_told, why
 
@@ -274,7 +274,10 @@ def _watch(pamh: Handle) -> bool:
 
 
 def close_home(pamh: Handle) -> int:
-    """Lock the home if no lease is left. A busy home is left to pyhomed, which tries again."""
+    """Lock the home if no lease is left. A busy home is left to pyhomed, which tries again.
+
+    While other sessions hold it, only the SSH keys of its owner are carried to where sshd finds them.
+    """
     join_first_mount_namespace()
     account = pamh.account
     try:
@@ -288,6 +291,8 @@ def close_home(pamh: Handle) -> int:
     else:
         if outcome == locking.LOCKED:
             pamh.log(events.LOCKED, "the last session has ended")
+        elif outcome == locking.IN_USE:
+            own_keys.carry_out(account.name)
     return pamh.PAM_SUCCESS
 
 

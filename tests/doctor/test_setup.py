@@ -169,6 +169,27 @@ def test_setup_again_after_others_have_taken_the_lines_out(machine: DoctorMachin
 
 
 @ARCH
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_removing_the_package_takes_the_lines_out(machine: DoctorMachine, by_hand: bool) -> None:
+    """Those that setup has put in as well as those that somebody has put in as the package says, edited since or not."""
+    bare(machine)
+    machine.add(SYSTEM_AUTH, "# pam_pyhome.so is not named in vain\nsession optional pam_umask.so\n")
+    before = machine.snapshot("/etc/pam.d")
+    if by_hand:
+        machine.path(SYSTEM_AUTH).write_text(
+            tree("arch")[SYSTEM_AUTH] + "# pam_pyhome.so is not named in vain\nsession optional pam_umask.so\n", encoding="ascii"
+        )
+    else:
+        machine.said("setup", "--yes")
+    machine.edit(SYSTEM_AUTH, "pam_pyhome.so unwrap", "pam_pyhome.so \\\n unwrap")
+    machine.path(f"{SYSTEM_AUTH}.pacsave").write_text("session optional pam_pyhome.so\n", encoding="ascii")
+    said = machine.run(["/bin/bash", "-c", f". {REPOSITORY}/packaging/arch/pyhome.install; pre_remove 2>&1"])
+    assert "Traceback" not in said
+    machine.path(f"{SYSTEM_AUTH}.pacsave").unlink()
+    assert machine.snapshot("/etc/pam.d") == before
+
+
+@ARCH
 @pytest.mark.parametrize("verb", ["setup", "rollback"])
 def test_killed_at_any_step_the_next_run_restores(machine: DoctorMachine, verb: str) -> None:
     bare(machine)

@@ -202,9 +202,10 @@ def test_a_link_that_leads_elsewhere(machine: LoginMachine, target: str) -> None
     assert "mounting /home/.ecryptfs/ada/.Private: " in machine.log()
     assert differences(before, machine.snapshot(*OTHERS)) == []
     machine.run(["rm", "-r", "/home/.ecryptfs/ada/.ecryptfs"])
+    tried = machine.log().count("mounting ")
     log_in(machine)
     assert differences(before, machine.snapshot(*OTHERS)) == []
-    assert machine.log().count("mounting ") == 1 + (target == "/home/ada/elsewhere")
+    assert (machine.log().count("mounting ") > tried) == (target == "/home/ada/elsewhere")
 
 
 @pytest.mark.parametrize("what", ["directory", "file", "inner directory", "link"])

@@ -143,3 +143,20 @@ def test_somebody_who_shares_the_home_of_another_is_told_nothing(ada: FscryptMac
     said = ada.pam("login", "bob", *answers(PASSWORD), "auth", "setcred", "open", "close")
     assert not [line for line in said if line.startswith("message 3")]
     assert ada.pam("login", "bob", f"ruid={BOB}", *answers(PASSWORD, NEW, NEW), "chauthtok")[-1] == "chauthtok 0"
+
+
+def test_a_directory_beside_a_plain_home_is_pam_fscrypts_and_passwd_says_so(bare: FscryptMachine) -> None:
+    """The command that it names does what it says."""
+    machine = bare
+    machine.add_user("ada", ADA, password=crypt(PASSWORD), encrypted=False)
+    machine.run(["install", "-d", "-o", "ada", "-m", "700", "/home/ada/Private"])
+    said = PASSWORD.decode() + "\n"
+    machine.fscrypt("encrypt", "/home/ada/Private", "--source=pam_passphrase", "--user=ada", "--quiet", said=said)
+    machine.fscrypt("lock", "/home/ada/Private", "--user=ada", "--quiet")
+    assert machine.log_in(PASSWORD) == ["auth 0", "setcred 0", "open 0", "close 0"]
+    changed = machine.pam("login", "ada", f"ruid={ADA}", *answers(PASSWORD, NEW, NEW), "chauthtok")
+    assert changed[-1] == "chauthtok 0"
+    (command,) = re.findall(r"'fscrypt (metadata .*)'", " ".join(changed))
+    machine.fscrypt(*command.split(), said=f"{PASSWORD.decode()}\n{NEW.decode()}\n{NEW.decode()}\n")
+    unlock = ("unlock", "/home/ada/Private", f"--unlock-with=/:{machine.protector().name}", "--user=ada")
+    machine.fscrypt(*unlock, said=f"{NEW.decode()}\n")

@@ -23,6 +23,7 @@ EXPECTED = {
     "usr/lib/pyhome/pyhome-worker": 0o755,
     "usr/lib/pyhome/pyhomed": 0o755,
     "usr/lib/systemd/system/pyhome-sync.path": 0o644,
+    "usr/lib/systemd/system/pyhome-sync.timer": 0o644,
     "usr/lib/systemd/system/pyhome-sync.service": 0o644,
     "usr/lib/systemd/system/pyhomed-unlock.socket": 0o644,
     "usr/lib/systemd/system/pyhomed.service": 0o644,

@@ -88,7 +88,7 @@ def _merged(found: Sequence[tuple[Finding, str]]) -> Iterator[Finding]:
         if each.subject not in names:
             names.append(each.subject)
     for (level, check, text, mend), names in groups.items():
-        first = sorted(names, key=lambda name: (name not in services.LOGINS, name))
+        first = sorted(names, key=lambda name: (name not in ("login", "sshd"), name not in services.LOGINS, name))
         more = len(first) - _NAMED_MAX
         subject = ", ".join(first if more <= 1 else first[:_NAMED_MAX]) + (f" and {more} more" if more > 1 else "")
         yield Finding(level, check, subject, text, mend)

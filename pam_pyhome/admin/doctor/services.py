@@ -258,8 +258,8 @@ def _about_others(service: str, walked: Walked) -> Iterator[Finding]:
     for module, (acts, what, profile) in _OTHERS.items():
         if module in reached and pam_files.module_path(reached[module].target) is not None and acts():
             rule, mend = reached[module], ""
-            if profile and os.path.isdir("/usr/share/pam-configs"):
-                mend = f"{profile}"
+            if profile and os.path.basename(rule.file).startswith("common-"):
+                mend = f"pam-auth-update --disable {profile}"
             elif profile:
                 mend = f"sed -i '/^[^#].*{module}\\.so/s/^/#/' {quoted(rule.file)}"
             yield Finding(WARN if mend else SKIP, "pam.others", service, f"{module} {what}", mend)
