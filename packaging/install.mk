@@ -38,6 +38,7 @@ install:
 	$(INSTALL) -m 0644 $(FILES)/pyhomed-unlock.socket $(DESTDIR)$(UNITDIR)/pyhomed-unlock.socket
 	$(INSTALL) -m 0644 $(FILES)/pyhomed.service $(DESTDIR)$(UNITDIR)/pyhomed.service
 	$(INSTALL) -m 0644 $(FILES)/pyhome-sync.path $(DESTDIR)$(UNITDIR)/pyhome-sync.path
+	$(INSTALL) -m 0644 $(FILES)/pyhome-sync.timer $(DESTDIR)$(UNITDIR)/pyhome-sync.timer
 	$(INSTALL) -m 0644 $(FILES)/pyhome-sync.service $(DESTDIR)$(UNITDIR)/pyhome-sync.service
 	$(INSTALL) -m 0644 $(FILES)/tmpfiles.conf $(DESTDIR)$(TMPFILES)/pyhome.conf
 	$(INSTALL) -m 0644 $(FILES)/pyhome.catalog $(DESTDIR)$(CATALOG)/pyhome.catalog

@@ -67,9 +67,10 @@ RECOVERED = Event("recovered", "7f64ba8c62134444ba9088853a66cfd8", NOTICE, "open
 # What root does with the machine
 SETUP_CHANGED = Event("setup-changed", "e2d3d9f67d5747c0a41ef34624cf9302", NOTICE, "changed the PAM files and units")
 SHELL_CHANGED = Event("shell-changed", "ba8186d4b0014102833c6af5231551b6", NOTICE, "changed the login shell")
+SHELL_NOT_KEPT = Event("shell-not-kept", "3b2b9db529234486a270d95e6418b7a5", WARNING, "the login shell is not pyhome-shell")
 SSHD_CHANGED = Event("sshd-changed", "b2f21e2ac9e84a1696cffacd6a747f6f", NOTICE, "changed the layout for sshd")
 KEYS_CARRIED = Event("keys-carried", "20c227ab1dcb4a79af2d9965956dfaee", NOTICE, "the layout for sshd has the keys as they are now")
-KEYS_NOT_CARRIED = Event("keys-not-carried", "730c60ce65f741b8ad00d213395c61a5", WARNING, "the layout for sshd is as it was")
+KEYS_NOT_CARRIED = Event("keys-not-carried", "730c60ce65f741b8ad00d213395c61a5", WARNING, "not all SSH keys were carried to sshd")
 TRUST_CHANGED = Event("trust-changed", "594d00efd7a34b599c382d52148b6ee7", NOTICE, "changed which file systems are given keys")
 
 # pyhome itself

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 MAIN = "/etc/ssh/sshd_config"
+# Where the distribution's own is, as on openSUSE; it counts while there is no MAIN.
+VENDOR_MAIN = "/usr/etc/ssh/sshd_config"
 # Before "0-" come "!" to ",", which nobody uses: not even "00-" goes before.
 DROP_IN = own_keys.DROP_IN
 DEFAULT_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
@@ -34,6 +36,8 @@ _SYNONYMS = {
     "skeyauthentication": _ASKING,
 }
 _DEPTH_MAX = 16
+_BY_USER = {"user", "group", "all", "invalid-user"}
+_WITHOUT_PATTERNS = {"all", "canonical", "final", "invalid-user"}
 _BLANK = " \t\f\r"
 
 HEADER = """\
@@ -144,6 +148,28 @@ class Block(NamedTuple):
     place: str
 
 
+class Criterion(NamedTuple):
+    """What a Match line asks for: the keyword in lower case, and its patterns."""
+
+    keyword: str
+    patterns: tuple[str, ...]
+
+
+def criteria(match: str, place: str) -> list[Criterion]:
+    """The criteria of a Match line: `keyword patterns` or `keyword=patterns`, quoted or not. SshdError for an open quotation."""
+    found: list[Criterion] = []
+    rest = list(words(match, place))
+    while rest:
+        keyword, equals, value = rest.pop(0).partition("=")
+        if keyword.lower() not in _WITHOUT_PATTERNS:
+            # Releases before 9.9 let blanks stand beside the equals sign.
+            if not value and rest and not equals and rest[0].startswith("="):
+                value = rest.pop(0)[1:]
+            value = value or (rest.pop(0) if rest else "")
+        found.append(Criterion(keyword.lower(), tuple(filter(None, value.split(",")))))
+    return found
+
+
 def key_files(directives: Iterable[Directive]) -> list[Block]:
     """Each AuthorizedKeysFile that can apply, those in Match blocks in their order, then the one outside.
 
@@ -162,6 +188,13 @@ def key_files(directives: Iterable[Directive]) -> list[Block]:
         elif not seen_outside:
             outside, seen_outside = Block("", each.arguments, each.place), True
     return [*blocks, outside]
+
+
+def principals_in_homes(directives: Iterable[Directive]) -> Iterator[Directive]:
+    """Each AuthorizedPrincipalsFile in the homes, if certificates count at all."""
+    known = list(directives)
+    if any(each.keyword == "trustedusercakeys" and each.arguments[:1] not in {(), ("none",)} for each in known):
+        yield from (each for each in known if each.keyword == "authorizedprincipalsfile" and any(map(in_home, each.arguments)))
 
 
 def in_home(file: str) -> bool:
@@ -188,8 +221,7 @@ def common_home_files(blocks: Iterable[Block]) -> tuple[str, ...] | None:
     if len(sets) == 1:
         return next(iter(sets))
     for block in blocks:
-        names = [word.lower() for word in words(block.match, block.place)][::2]
-        if not set(names) <= {"user", "group", "all"}:
+        if not {each.keyword for each in criteria(block.match, block.place)} <= _BY_USER:
             reason = "reads other files in homes than elsewhere, and not by user only; one key file per user cannot do that"
             raise SshdError(block.place, reason)
     return None

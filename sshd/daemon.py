@@ -33,6 +33,12 @@ def find() -> str:
     raise SshdError("sshd", "is not installed")
 
 
+def main_file() -> str:
+    """The configuration file that sshd reads first: the administrator's, or where there is none, the distribution's."""
+    only_vendor = not os.path.lexists(config.MAIN) and os.path.lexists(config.VENDOR_MAIN)
+    return config.VENDOR_MAIN if only_vendor else config.MAIN
+
+
 def check(binary: str, file: str) -> None:
     """SshdError if sshd would not start with the configuration in `file`."""
     ran = _run([binary, "-t", "-f", file])
@@ -43,7 +49,7 @@ def check(binary: str, file: str) -> None:
 def dump(binary: str, user: str | None = None) -> dict[str, tuple[str, ...]]:
     """The configuration in effect, outside all Match blocks or for a login of `user` from here. SshdError if there is none."""
     connection = f"user={user},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
-    ran = _run([binary, "-T", *(("-C", connection) if user is not None else ())])
+    ran = _run([binary, "-T", "-f", main_file(), *(("-C", connection) if user is not None else ())])
     if ran.returncode != 0:
         raise SshdError(f"{binary} -T", _complaint(ran.stderr))
     return config.effective(ran.stdout)
@@ -89,7 +95,8 @@ def _complaint(stderr: str) -> str:
 
 def read_config(*, without: str | None = None) -> list[config.Directive]:
     """All directives of the configuration, leaving out the file `without`. SshdError or OSError if that fails."""
-    return config.parse(_read(config.MAIN), config.MAIN, lambda pattern: _included(pattern, without))
+    path = main_file()
+    return config.parse(_read(path), path, lambda pattern: _included(pattern, without))
 
 
 def _included(pattern: str, without: str | None) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import pwd
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
 from pam_pyhome.admin import login_shell
-from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding, edit
+from pam_pyhome.admin.doctor.kernel import read_lines
 from pam_pyhome.admin.plan import observe
 from pam_pyhome.errors import PyhomeError, SshdError
 from pam_pyhome.formats.words import quoted
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 _APPLY = "pyhome sshd apply"
 _SHOWN_MAX = 200
+_UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/etc/systemd/system")
 
 
 def check(name: str | None) -> Iterator[Finding]:
@@ -30,12 +35,13 @@ def check(name: str | None) -> Iterator[Finding]:
         yield Finding(SKIP, "sshd", "sshd", "is not installed")
         return
     try:
-        daemon.check(binary, config.MAIN)
+        daemon.check(binary, daemon.main_file())
         dump = daemon.dump(binary, name if name and daemon.can_ask_about(name) else None)
     except (PyhomeError, OSError, subprocess.SubprocessError) as error:
-        yield Finding(FAIL, "sshd.config", config.MAIN, str(error), f"{binary} -t")
+        yield Finding(FAIL, "sshd.config", daemon.main_file(), str(error), edit(_file_named(str(error))))
         return
     yield from _about_settings(dump)
+    yield from _about_principals()
     yield from _about_skipped()
     yield from _about_layout()
     user = people.look_up(name) if name else None
@@ -55,11 +61,36 @@ def _about_settings(dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     for keyword in ("subsystem", "forcecommand"):
         if any("internal-sftp" in each.split() for each in dump.get(keyword, ())):
             text = f"{keyword} is internal-sftp, which bypasses the login shell: with a locked home, sftp shows an empty one"
-            yield Finding(WARN, "sshd.sftp", "sshd", text, f"grep -n internal-sftp {config.MAIN} /etc/ssh/sshd_config.d/*")
+            yield Finding(WARN, "sshd.sftp", "sshd", text, edit(_file_with("internal-sftp")))
+
+
+def _about_principals() -> Iterator[Finding]:
+    """Certificates for whose users sshd looks into a home."""
+    for each in config.principals_in_homes(daemon.read_config(without=config.DROP_IN)):
+        yield Finding(WARN, "sshd.principals", each.place, inspection.about(each), edit(each.path))
 
 
 def _set(line: str) -> str:
-    return f"echo '{line}' > /etc/ssh/sshd_config.d/00-local.conf && systemctl reload ssh"
+    """The command that has sshd take a setting: the first one in its files counts."""
+    then = ""
+    if os.path.isdir("/run/systemd/system"):
+        unit = next((name for name in ("ssh", "sshd") if any(os.path.exists(f"{at}/{name}.service") for at in _UNITS)), "sshd")
+        then = f" && systemctl try-reload-or-restart {unit}.service"
+    if daemon.main_file() == config.VENDOR_MAIN:
+        return f"echo '{line}' > /etc/ssh/sshd_config.d/00-local.conf{then}"
+    return f"sed -i '1i {line}' {config.MAIN}{then}"
+
+
+def _file_with(word: str) -> str:
+    """The file of sshd's that has a word in it."""
+    every = (daemon.main_file(), *sorted(glob.glob("/etc/ssh/sshd_config.d/*.conf")))
+    return next((path for path in every if any(word in line for line in read_lines(path))), daemon.main_file())
+
+
+def _file_named(said: str) -> str:
+    """The file that sshd complains about."""
+    found = re.search(r"(/\S+?):? line \d+", said)
+    return found[1] if found else daemon.main_file()
 
 
 def _about_skipped() -> Iterator[Finding]:
@@ -107,11 +138,18 @@ def _about_user(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[Findin
     refused = [answer for answer in found if not answer.path.startswith(home) and answer.reason != "is absent"]
     for answer in refused:
         yield Finding(FAIL, "keys.authorized", user.name, f"{answer.path} does not count: it {answer.reason}", _APPLY)
-    if inside and not refused:
+    ways = [] if refused else list(inspection.without_files(dump))
+    if ways:
+        yield Finding(OK, "keys.authorized", user.name, f"has no keys in files outside the home; {'; '.join(ways)}")
+        yield from _about_unlocking(user, dump)
+    elif inside and not refused:
         text = f"has keys in {inside[0].path} only, which sshd cannot read while the home is locked"
         yield Finding(WARN, "keys.authorized", user.name, text, _APPLY)
-    elif not refused:
+    elif not refused and _takes_passwords(dump):
         yield Finding(SKIP, "keys.authorized", user.name, "has no keys that sshd could read now, and logs in by password")
+    elif not refused:
+        text = "has no keys that sshd could read now, and sshd takes no passwords, so it may let nobody in"
+        yield Finding(WARN, "keys.authorized", user.name, text, f"pyhome sshd check {quoted(user.name)}")
 
 
 def _about_unlocking(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
@@ -123,6 +161,10 @@ def _about_unlocking(user: User, dump: dict[str, tuple[str, ...]]) -> Iterator[F
         text = "logs in by key to a locked home, and nothing asks for its password"
         yield Finding(WARN, "sshd.unlock", user.name, text, f"pyhome shell enable {quoted(user.name)}")
 
+
+def _takes_passwords(dump: dict[str, tuple[str, ...]]) -> bool:
+    """Whether somebody without a key has a way in."""
+    return any(dump.get(keyword, ("",))[0] == "yes" for keyword in ("passwordauthentication", "kbdinteractiveauthentication"))
 
 
 def _has_stub(user: User) -> bool:

@@ -14,9 +14,10 @@ from pam_pyhome.kernel.process import rights_of
 from pam_pyhome.sshd import config, daemon, layout, manage, people
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pam_pyhome.sshd.layout import User
+    from pam_pyhome.sshd.survey import Site, Survey
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _USERS_MAX = 5
@@ -43,13 +44,20 @@ class Answer(NamedTuple):
 def inspect(names: tuple[str, ...]) -> Iterator[Finding]:
     """Everything there is to say, about the users `names` in particular. Nothing is changed."""
     try:
-        proposal = manage.examine(manage.Options())
+        elsewhere = manage.keys_elsewhere()
+        proposal = manage.examine(manage.Options()) if elsewhere is None else None
     except PyhomeError as error:
         yield Finding(FAIL, "sshd", str(error))
+        return
+    if proposal is None:
+        yield Finding(OK, "sshd", "reads no key file in a home, so there is nothing to lay out")
+        yield from about_principals(elsewhere or ())
+        yield from (finding for name in names for finding in _about_user(daemon.find(), name, layout.IN_DIRECTORY))
         return
     for objection in proposal.objections:
         yield Finding(FAIL, objection.what, objection.sentence)
     yield from _about_config(proposal)
+    yield from about_principals(proposal.directives)
     yield from _about_layout(proposal)
     yield from _about_problems(proposal)
     binary = daemon.find()
@@ -86,9 +94,36 @@ def _about_layout(proposal: manage.Proposal) -> Iterator[Finding]:
     if len(changes) > _SHOWN_MAX:
         yield Finding(FAIL, proposal.site.template, f"{len(changes) - _SHOWN_MAX} more files are not as they should be")
     if not changes:
-        yield Finding(OK, proposal.site.template, f"holds the keys of all users as they are now ({proposal.found.users} users)")
+        known = proposal.found.users - len(proposal.found.unread)
+        yield Finding(OK, proposal.site.template, f"holds the keys of {known} users as they are now")
+    for text in unread(proposal.site, proposal.found):
+        yield Finding(WARN, proposal.site.template, text)
     for path in proposal.found.orphans:
         yield Finding(WARN, path, "is of a user who does not exist; 'pyhome sshd apply --prune' removes it")
+
+
+def unread(site: Site, found: Survey) -> Iterator[str]:
+    """Sentences about those whose keys could not be read: they are not in the layout, or not as they are now."""
+    held = {name for name in found.unread if (path := layout.path_of(site.template, name)) and observe(path) is not None}
+    for names, what in (
+        ([name for name in found.unread if name not in held], "so sshd has no keys of theirs"),
+        ([name for name in found.unread if name in held], "so sshd has their keys as they were when they were last read"),
+    ):
+        if names:
+            more = f" and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else ""
+            yield f"the homes of these users are locked, {what}: {', '.join(names[:_SHOWN_MAX])}{more}"
+
+
+def about_principals(directives: Iterable[config.Directive]) -> Iterator[Finding]:
+    """Certificates for whose users sshd looks into a home."""
+    for each in config.principals_in_homes(directives):
+        yield Finding(WARN, each.place, about(each))
+
+
+def about(principals: config.Directive) -> str:
+    """What follows from an AuthorizedPrincipalsFile in the homes."""
+    names = " ".join(principals.arguments)
+    return f"AuthorizedPrincipalsFile {names} is in the homes: while a home is locked, sshd refuses its owner's certificates"
 
 
 def _difference(absent: bool, unwanted: bool) -> str:  # noqa: FBT001 - two halves of one state, named where it is called
@@ -139,13 +174,29 @@ def _about_user(binary: str, name: str, template: str) -> Iterator[Finding]:
     good = [answer for answer in found if answer.keys]
     mine = layout.path_of(template, name)
     if not good:
-        yield Finding(WARN, name, f"no file answers: {'; '.join(f'{each.path} {each.reason}' for each in found)}")
+        ways = list(without_files(dump))
+        files = "; ".join(f"{each.path} {each.reason}" for each in found) or "sshd reads none"
+        yield Finding(OK if ways else WARN, name, "; ".join([f"no file answers: {files}", *ways]))
     elif good[0].path == mine:
         yield Finding(OK, name, f"{mine} answers, with {good[0].keys} keys")
     else:
         ours = next((each.reason for each in found if each.path == mine), "sshd does not read it")
         yield Finding(WARN, name, f"{good[0].path} answers, with {good[0].keys} keys, and not {mine} ({ours})")
     yield from _about_sftp(name, {key: value for key, value in dump.items() if key == "forcecommand"})
+
+
+def without_files(dump: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """The other ways by which sshd may let a key in while a home is locked. Nobody is asked which keys they are."""
+
+    def value(keyword: str) -> str:
+        return dump.get(keyword, ("none",))[0]
+
+    if value("authorizedkeyscommand") != "none":
+        yield f"AuthorizedKeysCommand {value('authorizedkeyscommand')} may give sshd keys, also while the home is locked"
+    if value("trustedusercakeys") != "none":
+        in_home = config.in_home(value("authorizedprincipalsfile"))
+        when = "but not while the home is locked" if in_home else "also while the home is locked"
+        yield f"certificates of {value('trustedusercakeys')} may let the user in, {when}"
 
 
 def answers(user: User, dump: dict[str, tuple[str, ...]]) -> list[Answer]:

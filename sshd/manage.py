@@ -66,11 +66,11 @@ def examine(options: Options) -> Proposal:
     SshdError if sshd is not installed, its present configuration does not parse, or the drop-in could not do what it should.
     """
     binary = daemon.find()
-    daemon.check(binary, config.MAIN)
+    daemon.check(binary, daemon.main_file())
     directives = tuple(daemon.read_config(without=config.DROP_IN))
     if not daemon.includes(directives, config.DROP_IN):
         reason = "has no Include of /etc/ssh/sshd_config.d/*.conf outside of Match; add one as its first line"
-        raise SshdError(config.MAIN, reason)
+        raise SshdError(daemon.main_file(), reason)
     present = observe(config.DROP_IN)
     blocks = tuple(config.key_files(directives))
     site = Site(_template(options, present, blocks), blocks, read_settings())
@@ -84,6 +84,17 @@ def examine(options: Options) -> Proposal:
     changes += stack
     changes += _drop_in_changes(present, config.drop_in(config.Wanted(site.template, blocks, asking)))
     return Proposal(site, found, tuple(changes), directives, _expected(binary, site, found), unlock, tuple(objections))
+
+
+def keys_elsewhere() -> tuple[config.Directive, ...] | None:
+    """The configuration, if it has sshd look for keys in no home, as where they all come from a command; else None.
+
+    SshdError as of `examine`.
+    """
+    daemon.check(daemon.find(), daemon.main_file())
+    directives = tuple(daemon.read_config(without=config.DROP_IN))
+    in_homes = any(config.home_files(block.files) for block in config.key_files(directives))
+    return None if in_homes or observe(config.DROP_IN) is not None else directives
 
 
 def _unseen() -> Iterator[Objection]:
@@ -106,7 +117,7 @@ def _expected(binary: str, site: Site, found: Survey) -> dict[str, tuple[str, ..
         value = daemon.dump(binary, name or None).get("authorizedkeysfile", ("",))[0]
         block = next((each for each in blocks if value in _spellings(site, each)), None)
         if block is None:
-            raise SshdError("AuthorizedKeysFile", f"is {value!r} for sshd, which is not what {config.MAIN} seems to say")
+            raise SshdError("AuthorizedKeysFile", f"is {value!r} for sshd, which is not what {daemon.main_file()} seems to say")
         expected[name] = _files_after(site.template, block)
     return expected
 
@@ -119,7 +130,9 @@ def _spellings(site: Site, block: config.Block) -> set[str]:
 def _sample(site: Site, found: Survey) -> list[str]:
     """Users to ask sshd about: those whom Match blocks name, and some whose keys are laid out now."""
     prefix = os.path.basename(site.template).removesuffix("%u")
-    named = [word for block in site.blocks for word in block.match.replace(",", " ").split()]
+    wanted = [each for block in site.blocks for each in config.criteria(block.match, block.place)]
+    named = [name for each in wanted if each.keyword == "user" for name in each.patterns]
+    named += people.members(name for each in wanted if each.keyword == "group" for name in each.patterns)
     laid_out = [os.path.basename(change.path).removeprefix(prefix) for change in found.changes if change.after is not None]
     names = dict.fromkeys([*named, *laid_out[:_VERIFIED_MAX]])
     return [name for name in names if daemon.can_ask_about(name) and people.look_up(name) is not None]
@@ -196,7 +209,7 @@ def _try_alone(proposal: Proposal) -> None:
 def verify(proposal: Proposal) -> None:
     """SshdError unless sshd accepts its configuration, and asks the layout first wherever it should, and all it asked before."""
     binary = daemon.find()
-    daemon.check(binary, config.MAIN)
+    daemon.check(binary, daemon.main_file())
     for user, files in proposal.expected.items():
         value = daemon.dump(binary, user or None).get("authorizedkeysfile", ("",))[0]
         if value != " ".join(files):
@@ -227,6 +240,16 @@ def applied_site() -> Site | None:
     written = [block for block in blocks if block.place != config.DEFAULT_PLACE]
     rest = (block._replace(files=tuple(file for file in block.files if file != template)) for block in written)
     return Site(template, tuple(rest), read_settings())
+
+
+def laid_out(name: str) -> tuple[str, Node | None] | None:
+    """A user's file in the layout, its path and what it is now; None if that cannot be told, as it need not for everybody."""
+    try:
+        site = applied_site()
+        path = layout.path_of(site.template, name) if site is not None else None
+        return (path, observe(path)) if path is not None else None
+    except (PyhomeError, OSError):
+        return None
 
 
 def plan_sync(name: str) -> Survey:
@@ -289,7 +312,7 @@ def revert(changes: Sequence[Change]) -> str:
         plan.carry_out(changes)
         if works and not _sshd_works():
             plan.take_back(changes)
-            raise SshdError(config.MAIN, "would not parse without what pyhome has written; nothing was changed")
+            raise SshdError(daemon.main_file(), "would not parse without what pyhome has written; nothing was changed")
         journal.close(keep_as=REVERTED, undone=changes)
     log(events.SSHD_CHANGED, f"took back what pyhome had done: {', '.join(change.path for change in changes)}")
     return daemon.reload() if works else "sshd is not installed, or its configuration does not parse"
@@ -297,7 +320,7 @@ def revert(changes: Sequence[Change]) -> str:
 
 def _sshd_works() -> bool:
     try:
-        daemon.check(daemon.find(), config.MAIN)
+        daemon.check(daemon.find(), daemon.main_file())
     except SshdError:
         return False
     return True

@@ -6,6 +6,7 @@ believe in a home is not carried out of it either.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import grp
 import os
@@ -14,7 +15,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pam_pyhome.admin.accounts import unlisted
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import ecryptfs_store, registry
 from pam_pyhome.backends.base import Account
 from pam_pyhome.errors import PyhomeError, UnsafeFileError
 from pam_pyhome.kernel import files, fscrypt
@@ -23,11 +24,12 @@ from pam_pyhome.policy.users import uid_min
 from pam_pyhome.sshd.layout import Origin, Problem, Source, User
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 KEY_FILE_MAX = 8 * 1024 * 1024
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOBODY = 65534
+_SOME = 5
 _PATTERN = set(" \t,\"'!*?#\\")
 _NO_HOMES = {"/", "/nonexistent", "/dev/null"}
 
@@ -62,6 +64,15 @@ def roots() -> list[str]:
     return [name for name in names if not set(name) & _PATTERN]
 
 
+def members(groups: Iterable[str]) -> list[str]:
+    """Some users who are in these groups."""
+    found: list[str] = []
+    for name in groups:
+        with contextlib.suppress(KeyError, ValueError):
+            found += grp.getgrnam(name).gr_mem[:_SOME]
+    return found
+
+
 def look_up(name: str) -> User | None:
     """One user, who need not be listed by `everybody`, or None."""
     try:
@@ -77,6 +88,12 @@ def has_encrypted_home(user: User) -> bool:
         return registry.find(Account(*user)) is not None
     except (OSError, PyhomeError):
         return True
+
+
+def may_be_locked(user: User, own: Own | None) -> bool:
+    """Whether it is worth asking, which is slow: a home with keys in it is seldom locked, and shows it then."""
+    places = (f"{user.home}/.ecryptfs", f"{ecryptfs_store.SHARED}/{user.name}")
+    return own is None or not own.sources or any(map(os.path.lexists, places))
 
 
 def is_locked(user: User) -> bool:

@@ -58,10 +58,14 @@ class Site(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What is to be changed in the layout, what is wrong with the keys, how many users there are, what to remember and what was."""
+    """What is to be changed in the layout, what is wrong with the keys, how many users there are, what to remember and what was.
+
+    `unread`: the users whose keys could not be read, because their homes are locked.
+    """
 
     changes: tuple[Change, ...]
     problems: tuple[Problem, ...]
+    unread: tuple[str, ...]
     users: int
     orphans: tuple[str, ...]
     stamps: dict[str, str]
@@ -90,21 +94,23 @@ def survey(site: Site, chosen: Sequence[User] | None = None) -> Survey:
     index = _read_index(site) if chosen is None else {}
     changes = [*_directory_change(site.template)]
     problems: list[Problem] = []
+    unread: list[str] = []
     news: dict[str, str | None] = {}
     for share in divided(lambda some: _look(site, listed, index, some), list(users.values())):
         changes += share[0]
         problems += share[1]
         news |= share[2]
+        unread += share[3]
     stamps = {name: stamp for name in users if (stamp := news.get(name, index.get(name))) is not None}
     orphans = sorted(listed[name] for name in listed.keys() - users.keys() if chosen is None and people.look_up(name) is None)
-    return Survey(tuple(changes), tuple(problems), len(users), tuple(orphans), stamps, index)
+    return Survey(tuple(changes), tuple(problems), tuple(unread), len(users), tuple(orphans), stamps, index)
 
 
 def _look(
     site: Site, listed: dict[str, str], index: dict[str, str], users: Sequence[User]
-) -> tuple[list[Change], list[Problem], dict[str, str | None]]:
+) -> tuple[list[Change], list[Problem], dict[str, str | None], list[str]]:
     look = _Look(site, listed, index)
-    return list(look.at(users)), look.problems, look.news
+    return list(look.at(users)), look.problems, look.news, look.unread
 
 
 def _covered(site: Site, listed: Iterable[str]) -> dict[str, User]:
@@ -163,6 +169,7 @@ class _Look:
         self._deadline = time.time_ns() - _RACY_NS
         self.problems: list[Problem] = []
         self.news: dict[str, str | None] = {}
+        self.unread: list[str] = []
 
     def at(self, users: Iterable[User]) -> Iterator[Change]:
         """The changes that these users need."""
@@ -170,9 +177,9 @@ class _Look:
             stamp = self._stamp(user)
             if stamp is not None and self._index.get(user.name) == stamp:
                 continue
-            before = len(self.problems)
+            before = len(self.problems), len(self.unread)
             yield from self._change(user)
-            self.news[user.name] = stamp if len(self.problems) == before else None
+            self.news[user.name] = stamp if (len(self.problems), len(self.unread)) == before else None
 
     def _stamp(self, user: User) -> str | None:
         """What tells whether anything has happened to the user's files. None if that cannot be told.
@@ -234,6 +241,8 @@ class _Look:
         if not self._site.may_sync(user):
             return Keys(held, origin=unknown)
         own = people.read(user, self._names(user))
+        if people.may_be_locked(user, own) and people.is_locked(user):
+            self.unread.append(user.name)
         if own is None:
             gone = mine and people.is_absence_a_fact(user, before, own)
             return Keys(held, () if gone else None, origin=unknown)

@@ -68,7 +68,8 @@ def _names_of_homes() -> Iterator[str]:
 
 def _owners(parents: set[str]) -> set[int]:
     """Whose homes are in directories where homes are, and whose protectors there are."""
-    places = [*parents]
+    # A level deeper too, as in /home/DOMAIN/USER.
+    places = [*parents, *(path for name in _entries(SHARED_HOMES) if _owner(path := f"{SHARED_HOMES}/{name}") == 0)]
     for mountpoint in dict.fromkeys((fscrypt_store.ROOT, *(os.fsdecode(each.mountpoint) for each in fscrypt_store.main_mounts()))):
         kinds = (fscrypt_store.POLICIES, fscrypt_store.PROTECTORS)
         places += [f"{mountpoint.rstrip('/')}/{fscrypt_store.METADATA}/{kind}" for kind in kinds]

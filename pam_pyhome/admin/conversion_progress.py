@@ -91,7 +91,8 @@ def published(outlook: Outlook, progress: Progress) -> Iterator[Progress]:
     """
     account, course = outlook.account, Course(outlook.survey.size, outlook.survey.entries)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(DIRECTORY, 0o711)
+        os.mkdir(DIRECTORY, 0o700)
+    os.chmod(DIRECTORY, 0o711)
     path = f"{DIRECTORY}/{account.name}"
     # A new file each time: whoever can read one can lock it.
     with contextlib.suppress(FileNotFoundError):
@@ -102,7 +103,8 @@ def published(outlook: Outlook, progress: Progress) -> Iterator[Progress]:
     def write() -> None:
         left = course.seconds_left
         line = f"{outlook.direction} {course.percent} {'-' if left is None else round(left)}"
-        os.pwrite(fd, line.ljust(_MAX - 1).encode("ascii") + b"\n", 0)
+        with contextlib.suppress(OSError):  # no space: who looks sees what was written before
+            os.pwrite(fd, line.ljust(_MAX - 1).encode("ascii") + b"\n", 0)
 
     def tell(part: str, size: int, files: int) -> None:
         nonlocal written
@@ -135,14 +137,20 @@ def find(user: str) -> Running | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        direction, percent, left = os.pread(fd, _MAX, 0).decode("ascii").split()
-        return Running(user, direction, int(percent), int(left) if left.isdigit() else None)
+        return _parse(user, os.pread(fd, _MAX, 0).decode("ascii").split())
     except OSError:
         return None
     else:
         return None  # it was killed
     finally:
         os.close(fd)
+
+
+def _parse(user: str, words: list[str]) -> Running | None:
+    if len(words) != 3:
+        return None  # it was just begun, or there is no space in /run
+    direction, percent, left = words
+    return Running(user, direction, int(percent), int(left) if left.isdigit() else None)
 
 
 def all_running() -> list[Running]:

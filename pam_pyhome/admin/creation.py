@@ -50,6 +50,14 @@ class Made(NamedTuple):
     new: bool
     finished: bool
 
+    @property
+    def elsewhere(self) -> str:
+        """Where its files are, if that is not the file system that the home directory is on."""
+        if self.backend == FSCRYPT:
+            return ""
+        storage = ecryptfs_store.storage_of(self.account)
+        return storage if os.stat(storage).st_dev != os.stat(self.account.home).st_dev else ""
+
 
 def check(user: str, backend: str | None, wishes: Wishes) -> None:
     """CreateError if no home can be made. Changes nothing; what an earlier run has left is for `create` to look at."""

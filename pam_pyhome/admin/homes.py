@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pam_pyhome.admin import accounts, fscrypt_costs, remote
 from pam_pyhome.backends import registry
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pam_pyhome.policy.verbs import Talk
 
     Outcome = tuple[bool, HomeFacts]
+
+Result = TypeVar("Result")
 
 PASSWD = "/usr/bin/passwd"
 
@@ -48,7 +50,23 @@ def perform(user: str | None, request: Request, talk: Talk) -> Outcome:
     return _caught(account.name, lambda: _perform(account, request, talk))
 
 
-def _caught(user: str, action: Callable[[], Outcome]) -> Outcome:
+def whose(user: str | None) -> str:
+    """The name of whoever runs this process. FailedError if there is none, or `user` is somebody else."""
+    try:
+        account = accounts.find(None)
+        if user not in {None, account.name}:
+            raise NotAllowedError(user or "")
+    except PyhomeError as error:
+        raise FailedError(failure_of(error), user or "") from error
+    return account.name
+
+
+def sync_own_keys(user: str, talk: Talk) -> bool:
+    """Have the SSH keys of whoever runs this process carried to where sshd finds them; whether they were others. FailedError."""
+    return _caught(user, lambda: remote.sync(talk))
+
+
+def _caught(user: str, action: Callable[[], Result]) -> Result:
     """What `action` gives, with its errors as FailedError."""
     try:
         return action()

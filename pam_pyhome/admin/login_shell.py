@@ -111,6 +111,39 @@ def disable(user: str) -> bool:
     return enabled or real is not None
 
 
+def keep(user: str | None = None) -> Iterator[tuple[str, str]]:
+    """Put pyhome-shell back for users who have chosen another shell, and make that the real one; whom, and which.
+
+    Only what /etc/shells lists is a choice: whatever else root has set, as nologin, stays. Without `user`, for everybody.
+    LoginShellError, FormatError, UnsafeFileError or StorageError where that cannot be done.
+    """
+    if not os.path.lexists(shells.PATH):
+        return
+    with _locked_etc() as etc:
+        for name in sorted(map(os.fsdecode, _read(etc))):
+            shell = _chosen(name) if user in {None, name} else None
+            if shell is not None:
+                _write(etc, _read(etc) | {os.fsencode(name): os.fsencode(shell)})
+                _set_shell(name, STUB)
+                yield name, shell
+
+
+def _chosen(user: str) -> str | None:
+    """The shell that somebody has chosen who was to have pyhome-shell, if it can stand behind that."""
+    try:
+        entry = _entry(user)
+        shell = entry.pw_shell or _DEFAULT
+        if _is_stub(shell) or not {shell, STUB} <= _listed():
+            return None
+        _check_real(user, shell)
+        account = Account(user, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+        _check_account(account)
+        _check_stub(account, os.fsencode(shell))
+    except LoginShellError:
+        return None
+    return shell
+
+
 # What could lock the user out
 
 
@@ -139,13 +172,17 @@ def _check_account(account: Account) -> bool:
 
 def _check_listed(user: str) -> None:
     """A login shell that is not in /etc/shells is refused by pam_shells, ftp servers and chsh."""
+    if STUB not in _listed():
+        raise LoginShellError(user, NOT_LISTED, LISTED)
+
+
+def _listed() -> set[str]:
+    """What /etc/shells lists."""
     try:
         with open(LISTED, encoding="utf-8", errors="replace") as file:
-            listed = {line.strip() for line in file}
+            return {line.strip() for line in file}
     except FileNotFoundError:
-        listed = set()
-    if STUB not in listed:
-        raise LoginShellError(user, NOT_LISTED, LISTED)
+        return set()
 
 
 def _check_real(user: str, shell: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
+import re
 from typing import TYPE_CHECKING
 
 from pam_pyhome.formats import pam_stack
@@ -17,7 +19,12 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/share/pam.d")
 MODULES = ("/usr/lib/security", "/usr/lib64/security", "/usr/lib/*/security", "/lib/security", "/lib/*/security")
 _FILE_MAX = 1024 * 1024
-_NO_SERVICE = (".dpkg-", ".ucf-", ".pacnew", ".pacsave", ".rpmnew", ".rpmsave", "~", ".bak", ".orig", ".swp", ".pyhome-staged")
+#: Copies that tools and people leave beside a file: pam-config, authselect, rpm, dpkg, pacman, editors. Nothing asks for them.
+_KEPT_ASIDE = (
+    ".dpkg-", ".ucf-", ".pacnew", ".pacsave", ".pacorig", ".rpmnew", ".rpmsave", ".rpmorig", "~", ".bak", ".orig", ".old", ".save",
+    ".backup", ".swp", ".swo", ".pyhome-staged", ".pam-old", ".pam-new", ".disabled", ".tmp", ".copy",
+)  # fmt: skip
+_DATED = re.compile(r"[.-]\d{6,}")  # with the day or the second
 
 Files = dict[str, tuple["Rule", ...]]
 
@@ -31,7 +38,7 @@ def read_all(instead: Mapping[str, bytes | None] | None = None) -> Files:
     files: Files = {}
     for directory in reversed(DIRECTORIES):
         inside = {path for path in given if os.path.dirname(path) == directory}
-        for path in sorted({f"{directory}/{name}" for name in _names(directory)} | inside):
+        for path in sorted({f"{directory}/{name}" for name in _names(directory) if not is_kept_aside(name)} | inside):
             content = given[path] if path in given else _read(path)
             if content is not None:
                 files[os.path.basename(path)] = pam_stack.parse(content.decode("utf-8", "surrogateescape"), path)
@@ -76,11 +83,16 @@ def _add_elsewhere(files: Files) -> None:
 
 def services(files: Files) -> list[str]:
     """The names of files that no other file includes, which are those that programs ask for."""
-    included = {rule.target for rules in files.values() for rule in rules if rule.includes}
+    included = {rule.target for name, rules in files.items() if not is_kept_aside(name) for rule in rules if rule.includes}
     # su-l and the like include a service that is one itself.
     twins = {name for name in included if name in files and f"{name}-l" in files}
     own = [name for name in files if (name not in included or name in twins) and "/" not in name]
-    return sorted(name for name in own if not any(mark in name for mark in _NO_SERVICE) and not name.startswith("."))
+    return sorted(name for name in own if not is_kept_aside(name))
+
+
+def is_kept_aside(name: str) -> bool:
+    """Whether a file of this name is a copy that somebody keeps, and no service."""
+    return name.startswith((".", "#")) or any(mark in name for mark in _KEPT_ASIDE) or _DATED.search(name) is not None
 
 
 def module_path(target: str) -> str | None:
@@ -92,5 +104,12 @@ def module_path(target: str) -> str | None:
 
 def module_paths(target: str) -> list[str]:
     """Every place where a module of this name is installed; what is the same place under another name, once."""
-    found = {os.path.realpath(path): path for pattern in reversed(MODULES) for path in glob.glob(f"{pattern}/{target}")}
+    paths = (f"{directory}/{target}" for directory in reversed(_module_directories()))
+    found = {os.path.realpath(path): path for path in paths if os.path.exists(path)}
     return list(reversed(found.values()))
+
+
+@functools.cache
+def _module_directories() -> tuple[str, ...]:
+    """Looking for these takes longer than all the rest, and none appears meanwhile."""
+    return tuple(path for pattern in MODULES for path in sorted(glob.glob(pattern)))

@@ -42,13 +42,24 @@ def perform(request: Request, talk: Talk) -> tuple[bool, HomeFacts]:
 
     RefusedError, DaemonError, or for an answer that is not given NoAnswerError or WrongPassphraseError.
     """
+    body = _perform(request, talk, broker.FACTS)
+    return bool(body[0]), parse_facts(body[1:])
+
+
+def sync(talk: Talk) -> bool:
+    """Have pyhomed carry one's SSH keys to where sshd finds them; whether they were others. Errors as of `perform`."""
+    return _perform(broker.Request(broker.SYNC), talk, broker.SYNCED) == b"\1"
+
+
+def _perform(request: Request, talk: Talk, last: int) -> bytes:
+    """The body of the `last` packet, after whatever comes before it."""
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
             first = _ask(peer, request, deadline)
             if first is not None:
                 try:
-                    return _converse(peer, talk, *first)
+                    return _converse(peer, talk, last, *first)
                 except WireError as error:
                     raise DaemonError(str(error)) from None
         time.sleep(PAUSE_SECONDS)
@@ -74,11 +85,11 @@ def _ask(peer: socket.socket, request: Request, deadline: float) -> tuple[int, b
         raise DaemonError(str(error)) from None
 
 
-def _converse(peer: socket.socket, talk: Talk, kind: int, body: bytes) -> tuple[bool, HomeFacts]:
+def _converse(peer: socket.socket, talk: Talk, last: int, kind: int, body: bytes) -> bytes:
     prompts = 0
     while True:
-        if kind == broker.FACTS:
-            return bool(body[0]), parse_facts(body[1:])
+        if kind == last:
+            return body
         if kind == broker.FAILED:
             raise RefusedError(parse_failure(body))
         if kind == broker.SAY:

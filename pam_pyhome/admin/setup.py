@@ -12,26 +12,23 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome import events
-from pam_pyhome.admin import debian_pam, pam_edit, pam_files, plan, proof
-from pam_pyhome.admin.doctor import pam as stacks
-from pam_pyhome.admin.doctor.finding import FAIL
+from pam_pyhome.admin import debian_pam, pam_edit, pam_files, pam_plan, plan, proof
+from pam_pyhome.admin.doctor import services as stacks
 from pam_pyhome.admin.journal import Journal, read_kept
 from pam_pyhome.admin.plan import Change, Node, observe
-from pam_pyhome.errors import PyhomeError, SetupError, UnsafeFileError
+from pam_pyhome.errors import PyhomeError, SetupError
 from pam_pyhome.kernel import libpam
 from pam_pyhome.kernel.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pam_pyhome.admin.pam_files import Files
     from pam_pyhome.admin.proof import Tried
 
 STATE = "/var/lib/pyhome/setup"
 PENDING = f"{STATE}/pending"
 MADE, REVERTED, EARLIER = "made", "reverted", "earlier"
-COMMON = "/etc/pam.d/system-auth"
-UNITS = ("pyhomed.socket", "pyhomed-unlock.socket", "pyhome-sync.path")
+UNITS = ("pyhomed.socket", "pyhomed-unlock.socket", "pyhome-sync.path", "pyhome-sync.timer")
 _UNIT_DIRECTORIES = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _WANTS = "/etc/systemd/system/sockets.target.wants"
 _SYSTEMD = "/run/systemd/system"
@@ -52,10 +49,9 @@ class Proposal(NamedTuple):
 
 def propose() -> Proposal:
     """Make the plan and try it out. Nothing is changed. SetupError if the machine cannot be made ready so."""
-    changes = [*_pam_changes(), *_unit_changes()]
-    contents = _pam_contents(changes)
-    _check_stacks(pam_files.read_all(contents))
-    before = {name: proof.try_out(name, {}) for name in _provable(pam_files.read_all())} if contents else {}
+    changes = [*pam_plan.changes(), *_unit_changes()]
+    contents = pam_plan.contents(changes)
+    before = {name: proof.try_out(name, {}) for name in _provable(contents)} if contents else {}
     usable = {name: tried for name, tried in before.items() if tried.lets_in}
     if contents and not usable:
         raise SetupError("/etc/pam.d", "has no service for which it can be tried out that a right password still lets in")
@@ -65,42 +61,6 @@ def propose() -> Proposal:
     if contents and not any(tried.leased for tried in after.values()):
         raise SetupError("/etc/pam.d", "has no service for which it can be tried out that the new lines reach pyhome")
     return Proposal(tuple(changes), usable, after)
-
-
-def _pam_changes() -> list[Change]:
-    """What the PAM files lack, by the means of the distribution."""
-    files = pam_files.read_all()
-    if not _lacks(files):
-        return []
-    if debian_pam.is_in_charge():
-        return debian_pam.changes(enabled=True)
-    try:
-        now = observe(COMMON)
-    except UnsafeFileError:
-        raise SetupError(COMMON, "is a link, as where authselect is in charge; see pam_pyhome(8) for the lines") from None
-    if now is None or now.content is None:
-        raise SetupError(COMMON, "is not there; see pam_pyhome(8) for the lines and where they belong")
-    new = pam_edit.with_lines(files, "system-auth", now.content, lambda rule: pam_files.module_path(rule.target) is not None)
-    return [Change(COMMON, now, now._replace(content=new))] if new != now.content else []
-
-
-def _lacks(files: Files) -> bool:
-    """Whether a login, or a change of the password, does not reach pam_pyhome."""
-    return any(True for _ in _complaints(files))
-
-
-def _complaints(files: Files) -> Iterator[tuple[str, str]]:
-    """Service and sentence, of services that people log in through, and of those that change passwords."""
-    for service in pam_files.services(files):
-        if service in stacks.LOGINS:
-            found = stacks.about_service(service, stacks.walk(files, service))
-            yield from ((service, each.text) for each in found if each.level == FAIL)
-    yield from ((each.subject, each.text) for each in stacks.about_changes(files, None) if each.level == FAIL)
-
-
-def _check_stacks(files: Files) -> None:
-    for service, text in _complaints(files):
-        raise SetupError(f"PAM service {service}", f"would not do what it should: {text}")
 
 
 def _unit_changes() -> list[Change]:
@@ -117,15 +77,11 @@ def _unit_changes() -> list[Change]:
 # Proving
 
 
-def _pam_contents(changes: Sequence[Change]) -> dict[str, bytes | None]:
-    """What the plan makes of the PAM files."""
-    ours = [change for change in changes if os.path.dirname(change.path) == "/etc/pam.d"]
-    return {change.path: None if change.after is None else change.after.content for change in ours}
-
-
-def _provable(files: Files) -> list[str]:
-    """Services to try out: those that people log in through first, then su, as far as a password decides there."""
-    first = ("login", "sshd")
+def _provable(contents: Mapping[str, bytes | None]) -> list[str]:
+    """Services to try out: those that are edited and those that people log in through, then su, if a password decides there."""
+    files = pam_files.read_all()
+    edited = [os.path.basename(path) for path in contents]
+    first = [*(name for name in edited if name in stacks.LOGINS), *(name for name in ("login", "sshd") if name not in edited)]
     rest = [name for name in pam_files.services(files) if name in stacks.LOGINS and name not in first]
     names = [name for name in (*first, *rest, "su", "su-l") if name in files]
     decided = (name for name in names if stacks.verifier(stacks.walk(files, name).right) is not None)
@@ -249,8 +205,12 @@ def undo_plan() -> list[Change]:
         changes, made = journal.undo(), _made()
     strange = {change.path: change for change in changes if change.path not in made or made[change.path] != change.before}
     if strange and debian_pam.is_in_charge() and any(map(debian_pam.manages, strange)):
-        others = [change for change in changes if not debian_pam.manages(change.path)]
-        return [*_undone(others, strange), *debian_pam.changes(enabled=False)]
+        switched_off = debian_pam.changes(enabled=False)
+        # Where the site has edited the files, that does nothing.
+        after = pam_files.read_all(pam_plan.contents(switched_off))
+        if not any(pam_edit.is_ours(rule) and debian_pam.manages(rule.file) for rules in after.values() for rule in rules):
+            others = [change for change in changes if not debian_pam.manages(change.path)]
+            return [*_undone(others, strange), *switched_off]
     return _undone(changes, strange)
 
 
@@ -267,9 +227,12 @@ def _taken_out(change: Change) -> list[Change]:
     now = change.before
     if now is None:
         return []
-    if os.path.dirname(change.path) != "/etc/pam.d" or now.content is None:
+    if now.content is not None and debian_pam.remembers(change.path):
+        new = debian_pam.forgotten(now.content)
+    elif now.content is not None and os.path.dirname(change.path) == "/etc/pam.d":
+        new = pam_edit.without_lines(now.content)
+    else:
         raise SetupError(change.path, "was changed by somebody else since; change it back, or remove it, by hand")
-    new = pam_edit.without_lines(now.content)
     return [Change(change.path, now, now._replace(content=new))] if new != now.content else []
 
 

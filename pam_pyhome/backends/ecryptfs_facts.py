@@ -45,6 +45,9 @@ def _slots(account: Account) -> tuple[Slot, ...]:
     with rights_of(account.uid, account.gid):
         directory = _or_nothing(account, ecryptfs_store.CONFIG) or f"{account.home}/{ecryptfs_store.CONFIG}"
     kind = OWN if ecryptfs_store.has(account, layout.WRAPPING_INDEPENDENT) else LOGIN
+    missing = _missing(account)
+    if missing:
+        return (Slot(f"{directory}/{layout.WRAPPED}", kind, missing, usable=False),)
     slots = [Slot(f"{directory}/{layout.WRAPPED}", kind, *_judge_live(account, layout.WRAPPED))]
     copy = ecryptfs_store.read_kept(account, layout.WRAPPED)
     if copy is not None:
@@ -54,6 +57,24 @@ def _slots(account: Account) -> tuple[Slot, ...]:
     if ecryptfs_store.has(account, layout.RECOVERY):
         slots.append(Slot(f"{directory}/{layout.RECOVERY}", RECOVERY, *_judge_live(account, layout.RECOVERY)))
     return tuple(slots)
+
+
+def _missing(account: Account) -> str:
+    """What a key file is of no use without, and is not there; empty if nothing is."""
+    with rights_of(account.uid, account.gid):
+        lower = _or_nothing(account, ecryptfs_store.LOWER)
+    if not lower:
+        return "the ciphertext of the home is missing"
+    owner = os.lstat(lower).st_uid
+    if owner != account.uid:
+        return f"the ciphertext of the home belongs to uid {owner}"
+    for read in (ecryptfs_store.read, ecryptfs_store.read_kept):
+        try:
+            layout.parse_signatures(read(account, layout.SIGNATURES) or b"")
+        except (OSError, UnsafeFileError, FormatError):
+            continue
+        return ""
+    return f"{layout.SIGNATURES}, which tells whether a password is right, is missing or damaged"
 
 
 def _read(account: Account, name: str) -> bytes:

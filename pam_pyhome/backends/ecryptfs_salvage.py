@@ -59,7 +59,7 @@ def read_key_files(path: str, copies: tuple[str, ...], others: tuple[str, ...] =
     ciphertext only if there are none there either. `others`: where else `.ecryptfsrc` may be.
     """
     trouble: list[str] = []
-    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble) or _traced(f"{path}/{LOWER}")
+    signatures = _signatures((f"{path}/{CONFIG}",), trouble) or _signatures(copies, trouble) or traced(f"{path}/{LOWER}")
     wraps = [content for place in (f"{path}/{CONFIG}", *copies) for content in _wraps(place, trouble)]
     own = [salt for place in (path, *others) for salt in _salt(place)]
     return KeyFiles(signatures, tuple(dict.fromkeys(wraps)), tuple(dict.fromkeys((*own, SALT_DEFAULT))), tuple(trouble))
@@ -106,7 +106,7 @@ def _traces(lower: str) -> tuple[list[Trace], list[Trace]]:
     return names, contents
 
 
-def _traced(lower: str) -> tuple[Signatures, ...]:
+def traced(lower: str) -> tuple[Signatures, ...]:
     """The signatures that the ciphertext has in it."""
     names, contents = _traces(lower)
     return (layout.Signatures(contents[0].signature, names[0].signature if names else None),) if contents else ()

@@ -63,13 +63,18 @@ def locate(account: Account, name: str) -> str | None:
     if stat.S_ISDIR(status.st_mode):
         return in_home
     real = os.path.realpath(in_home)
-    if _owner(real) == account.uid and os.readlink(in_home) != shared:
+    if _owner(real) == account.uid and os.readlink(in_home) != shared and (name != CONFIG or _is_config(real, shared)):
         return real
     if _owner(shared) is not None:
         return shared
     if stat.S_ISLNK(status.st_mode) and not os.path.lexists(real):
         return None
     raise UnsafeFileError(in_home, "is neither a directory of the user's nor a link to one")
+
+
+def _is_config(path: str, shared: str) -> bool:
+    """Whether the configuration is there, rather than in the shared place."""
+    return os.path.lexists(f"{path}/{layout.WRAPPED}") or _owner(shared) is None
 
 
 def _owner(path: str) -> int | None:

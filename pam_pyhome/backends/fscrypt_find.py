@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 
 from pam_pyhome.backends import fscrypt_store as store
 from pam_pyhome.backends import kept
@@ -175,26 +176,38 @@ def _judge(
 def _has_moved(
     account: Account, protector: meta.Protector, mount: str, trouble: FormatError | StorageError | UnsafeFileError | None
 ) -> bool:
-    """Whether a login protector of another uid is the account's: its file has been given to it, as after `usermod --uid`."""
-    return trouble is None and store.owner_of(mount, store.PROTECTORS, protector.descriptor, account)[0] == account.uid
+    """Whether a login protector of another uid is the account's, as after `usermod --uid` or on another machine.
+
+    Its file has been given to the account; or it is root's, and there is nobody with that uid.
+    """
+    if trouble is not None:
+        return False
+    owner = store.owner_of(mount, store.PROTECTORS, protector.descriptor, account)[0]
+    return owner == account.uid or (owner == 0 and not _is_user(protector.uid))
+
+
+def _is_user(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
+        return False
 
 
 def foreign_protector(account: Account) -> tuple[str, int] | None:
-    """A protector of the home that is another uid's, or says it is, and that uid; None if any is for the account. As root.
+    """A login protector of the home that is another uid's, and that uid; None if one is the account's. As root.
 
     OSError; StorageError, UnsafeFileError or FormatError for a policy that is of no use.
     """
-    found = kernel_policy(account)
-    if found is None or find_home(account) is not None:
+    home, found = find_home(account), kernel_policy(account)
+    if found is None or (home is not None and home.follows_login):
         return None
     home_mount = store.main_mount(account.home)
     policy = read_policy(account, home_mount, found.identifier)
     for descriptor, _ in () if policy is None else policy.slots:
         for mount in dict.fromkeys((store.ROOT, home_mount)):
-            path = f"{mount.rstrip('/')}/{store.METADATA}/{store.PROTECTORS}/{descriptor}"
             uid = _uid_of(account, mount, descriptor)
             if uid not in (None, account.uid):
-                return path, uid
+                return f"{mount.rstrip('/')}/{store.METADATA}/{store.PROTECTORS}/{descriptor}", uid
     return None
 
 

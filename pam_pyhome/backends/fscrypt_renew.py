@@ -118,6 +118,7 @@ def _put(account: Account, home: Home, renewal: Renewal, *, is_approved: bool) -
     if is_approved:
         approved.approve(account, protector_copy(renewal.descriptor), renewal.protector)
     put_slots(account, home, renewal.policy)
+    kept.remove(account, kept.RESET)
     return _retire_others(account, renewal.descriptor)
 
 

@@ -11,6 +11,7 @@ counts only where the file itself is damaged or missing. Beside the copy of NAME
 ``NAME.retired``      a protector that is out of the policy; what else it opens may be on a disk that is not here
 ``NAME.next``         what is just being made of the file
 ``fscrypt-others``    not a key: the names of policies besides the home's that were opened
+``reset``             empty: root has set another login password, which the home does not open with yet
 ``file-system``       not a key: the UUID of the file system on which the home was when it was opened last
 ``digests``           the key files that were proved by somebody besides whoever typed a password: `approved.py`
 ====================  ================================================================================================
@@ -24,6 +25,7 @@ from pam_pyhome import events
 from pam_pyhome.errors import UnsafeFileError
 from pam_pyhome.kernel import files
 from pam_pyhome.kernel.log import log
+from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 STATE = "/var/lib/pyhome"
 CONVERTING = f"{STATE}/converting"  # records of the homes of which there is another copy, by the name of the user
 PREVIOUS, REPAIRED, SECOND, TYPED, NEXT, RETIRED = ".previous", ".repaired", ".second", ".typed", ".next", ".retired"
-DIGESTS, OTHERS, FILE_SYSTEM = "digests", "fscrypt-others", "file-system"
+DIGESTS, OTHERS, RESET, FILE_SYSTEM = "digests", "fscrypt-others", "reset", "file-system"
+_NO_FILES = (DIGESTS, OTHERS, RESET, FILE_SYSTEM)
 _INTERNAL = (REPAIRED, TYPED, NEXT, files.STAGED_SUFFIX)
 _UNTOLD = (*_INTERNAL, SECOND)  # the log says when they count
 _LIMIT = 65536
@@ -68,6 +71,14 @@ def read(account: Account, name: str, limit: int = _LIMIT) -> bytes | None:
         return None
     finally:
         os.close(directory)
+
+
+def was_reset(account: Account) -> bool:
+    """Whether root has set another login password, which the home does not open with yet."""
+    try:
+        return read(account, RESET) is not None
+    except (OSError, UnsafeFileError):
+        return False
 
 
 def keep(account: Account, name: str, content: bytes) -> None:
@@ -144,7 +155,7 @@ def _free_name(account: Account, name: str, content: bytes) -> str:
 
 def names(account: Account) -> list[str]:
     """What there is a copy of, or an older one."""
-    return [name for name in _all(account) if name not in (DIGESTS, OTHERS, FILE_SYSTEM) and not name.endswith(_INTERNAL)]
+    return [name for name in _all(account) if name not in _NO_FILES and not name.endswith(_INTERNAL)]
 
 
 def base_of(name: str) -> str:
@@ -222,14 +233,19 @@ def forget(account: Account, name: str) -> None:
 
 def note_place(account: Account, storage: bytes) -> None:
     """Note on which file system the home is that has just been opened. OSError."""
-    found = file_system(os.fsdecode(storage))
+    path = os.fsdecode(storage)
+    try:
+        with rights_of(account.uid, account.gid):
+            found = file_system(path)
+    except PermissionError:
+        found = file_system(path)  # a mount point that only root reaches
     if found:
         keep(account, FILE_SYSTEM, found.encode("ascii"))
 
 
 def file_system(path: str) -> str:
     """The UUID of the file system of a directory at a path without links; empty if the kernel does not tell. OSError."""
-    from pam_pyhome.kernel.filesystems import uuid_of  # noqa: PLC0415 - asked only behind an opened home, and about one that is away
+    from pam_pyhome.kernel.filesystems import uuid_of  # noqa: PLC0415 - only behind a home that is open, or about one that is away
 
     directory = files.open_listable(path)
     try:

@@ -63,6 +63,7 @@ def replace(
     except OSError:
         kept.remove(account, name)  # rather none than one that opens with what has just been replaced
     _approve(account, name, *([content] if is_approved else []))
+    kept.remove(account, kept.RESET)
 
 
 def _set_aside(account: Account, name: str, aside: tuple[bytes, ...], *, whole: bool = False) -> None:

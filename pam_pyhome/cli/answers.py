@@ -44,7 +44,7 @@ class AtTerminal:
                 return answer
             else:
                 self.say("The two are not the same; type both once more.")
-        raise PasswordUnchangedError("", "no new password was typed twice the same")
+        raise PasswordUnchangedError("", "the new passwords do not match")
 
     def _ask_known(self, prompt: str) -> bytes:
         """A password, which nobody sees; or a recovery key, which is long and shown, and again if a group of it is mistyped."""

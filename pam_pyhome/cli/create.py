@@ -11,6 +11,7 @@ import click
 
 from pam_pyhome.admin import creation
 from pam_pyhome.admin import creation_facts as facts
+from pam_pyhome.admin.accounts import look_up
 from pam_pyhome.admin.creation_choice import has_ecryptfs
 from pam_pyhome.admin.fscrypt_costs import PATH as COSTS
 from pam_pyhome.admin.new_account import Wishes
@@ -78,10 +79,11 @@ _ADVICE = {
 @options.PASSWORD_FILE
 @recovery_show.QR
 @recovery_show.FILE
+@options.YES
 @options.JSON
 def create(
     user: str, backend: str | None, uid: int | None, shell: str | None, comment: str | None, groups: str | None,
-    password_file: str | None, recovery_file: str | None, *, qr: bool, as_json: bool,
+    password_file: str | None, recovery_file: str | None, *, qr: bool, yes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a home."""
     insist_on_root("makes homes for others")
@@ -100,13 +102,15 @@ def create(
         end_properly()
         made = creation.create(user, backend, password, wishes, show)
     keeper.remind()
+    _warn_of_weakness(user, password)
     if as_json:
         plans.print_json(_described(made))
         return
     what = "account and home are" if made.new else "home is"
     earlier = " from what an earlier run had begun" if made.finished else ""
     place = f"{made.account.home} is encrypted with {made.backend}, opens at login, and is locked now"
-    click.echo(one_line(f"{user}: the {what} made{earlier}; {place}"))
+    files = f"; its files are in {made.elsewhere}, on another file system" if made.elsewhere else ""
+    click.echo(one_line(f"{user}: the {what} made{earlier}; {place}{files}"))
 
 
 def _described(made: creation.Made) -> dict[str, object]:
@@ -124,14 +128,16 @@ def _described(made: creation.Made) -> dict[str, object]:
 def _password(user: str, path: str | None) -> bytes:
     """The first line of a file, or of the standard input, or what somebody types twice. NoAnswerError."""
     try:
-        password = answers(path).ask(f"Login password of {user}", new=True) or b""
+        return answers(path).ask(f"Login password of {user}", new=True) or b""
     except PasswordUnchangedError as error:
         raise NoAnswerError(error.reason) from None
-    weak = weakness(user, password) if password else ""
+
+
+def _warn_of_weakness(user: str, password: bytes) -> None:
+    weak = weakness(user, password)
     if weak:
         line = f"note: the password is weak: {weak}; whoever gets hold of the disk may guess it, 'passwd' changes it"
         click.echo(one_line(line), err=True)
-    return password
 
 
 def end_properly() -> None:
@@ -180,7 +186,8 @@ def _reported(user: str, keeper: Keeper) -> Iterator[None]:
 def advice(error: CreateError) -> str:
     """One way forward."""
     if error.reason == facts.HAS_FILES:
-        return f"'pyhome encrypt {quoted(error.user)}' encrypts it with all of them"
+        first = "" if look_up(error.user) else f"make the account with 'useradd {quoted(error.user)}', then "
+        return f"{first}'pyhome encrypt {quoted(error.user)}' encrypts it with all of them"
     if error.reason == facts.NO_FEATURE:
         fstype, _, device = error.detail.partition(" on ")
         if fstype == "ext4":

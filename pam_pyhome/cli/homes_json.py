@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pam_pyhome.admin.conversion_record import is_swapped, place_of
 from pam_pyhome.cli import json_text
 from pam_pyhome.errors import ConversionError
+from pam_pyhome.formats.facts import RECOVERY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def listing(
     homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = (),
-    running: Sequence[Running] = (),
+    running: Sequence[Running] = (), adoptions: Sequence[str] = (),
 ) -> str:
     """Any number of homes; of `status` also what is kept from before, or not finished."""
     found: dict[str, object] = {"homes": [home(facts) for facts in homes]}
@@ -29,6 +30,7 @@ def listing(
         found["conversions"] = [_conversion(each) for each in conversions]
         found["removals"] = list(removals)
         found["running"] = [each._asdict() for each in running]
+        found["adoptions"] = list(adoptions)
     return _emit(**found)
 
 
@@ -83,12 +85,15 @@ def home(facts: HomeFacts) -> dict[str, Any]:
         "opens_at_login": facts.opens_at_login,
         "locks_at_logout": facts.locks_at_logout,
         "copy_kept": facts.copy_kept,
+        "waits_for_old_password": facts.waits_for_old,
+        "recovery_key": any(slot.kind == RECOVERY for slot in facts.slots),
         "slots": [
             {**path("name", os.fsencode(slot.name)), "kind": slot.kind, "trouble": slot.trouble, "usable": slot.usable}
             for slot in facts.slots
         ],
         "sessions": [_session(session) for session in facts.sessions],
         "holders": [_printable(holder) for holder in facts.holders],
+        "besides": [_printable(line) for line in facts.besides],
     }
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pam_pyhome.backends import update_facts
-from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY
+from pam_pyhome.formats.facts import LOCKED, OPEN, PARTLY, RECOVERY, UNKNOWN
 from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.leases import CONVERSION
 
@@ -28,6 +28,8 @@ _UPDATE_ADVICE = {
     update_facts.NO_CONF: "have root run 'pyhome update --costs' once, which measures this machine",
 }
 NO_HOMES = "There is no encrypted home."
+#: Kinds of key slots that a login has nothing for.
+_NO_LOGIN = {RECOVERY, "passphrase of its own"}
 _LEAVE = "leave it with 'cd /', end what uses it, or insist with --force"
 _JOURNAL = "journalctl -b -t pam_pyhome -t pyhomed"
 
@@ -55,6 +57,19 @@ def older_password(facts: HomeFacts) -> str:
     return (
         f"An older password of the home of {facts.user} still opens a copy of its key file; the copy goes when the present one "
         "opens the home."
+    )
+
+
+def besides(facts: HomeFacts) -> list[str]:
+    """What is open less than its owner thinks."""
+    return [f"Besides the home of {facts.user}, when it was opened: {line}." for line in facts.besides]
+
+
+def old_password(facts: HomeFacts) -> str:
+    """Why the new login password opens nothing yet."""
+    return (
+        f"The login password of {facts.user} was set anew, but the home waits for the old one: the next login asks for it, or the "
+        f"recovery key, and so does 'pyhome passwd --home-only {quoted(facts.user)}'."
     )
 
 
@@ -92,9 +107,17 @@ def next_step(facts: HomeFacts) -> str:
         return f"'pyhome lock {quoted(user)}' locks it"
     if facts.state == PARTLY:
         return f"end the processes that use it, then 'pyhome lock {quoted(user)}'; 'pyhome unlock {quoted(user)}' opens it again"
+    if facts.state == LOCKED and facts.waits_for_old:
+        return "the next login asks for the old password, or the recovery key, and from then on the new one opens it"
     if facts.state == LOCKED and not facts.trouble:
         by_hand = f"'pyhome unlock {quoted(user)}' opens it"
-        return f"it opens at the next login with the password; {by_hand} now" if facts.opens_at_login else by_hand
+        kinds = {slot.kind for slot in facts.slots if slot.usable}
+        if kinds == {RECOVERY}:
+            return f"{by_hand} with the recovery key, which is all that does; 'pyhome passwd' then gives it a password"
+        by_login = facts.opens_at_login and not (facts.follows_login and kinds and kinds <= _NO_LOGIN)
+        return f"it opens at the next login with the password; {by_hand} now" if by_login else by_hand
+    if facts.state == UNKNOWN:
+        return f"'pyhome doctor {quoted(user)}', typed by root, says what to do; '{_JOURNAL}' has more"
     backups = f"'pyhome recovery backups {quoted(user)}' lists what can be restored"
     return f"{backups}, and the recovery key opens it; '{_JOURNAL}' has more"
 
@@ -109,9 +132,13 @@ def inspection(facts: HomeFacts) -> list[str]:
         ("Opens", [_rules(facts)]),
         ("Sessions", [f"{session_line(session)}, since {moment(session.since)}" for session in facts.sessions] or ["none"]),
         ("Used by", list(facts.holders) or ["nobody"]),
+        *([("Besides", list(facts.besides))] if facts.besides else []),
+        ("Recovery", ["with a key" if has_recovery_key(facts) else "no key: 'pyhome recovery new' makes one"]),
         ("Key slots", [f"{slot.name}: {slot.kind}{_but(slot.trouble)}" for slot in facts.slots] or ["none"]),
         ("Next", [next_step(facts)]),
     ]
+    if facts.waits_for_old:
+        rows.insert(-1, ("Password", [old_password(facts)]))
     width = max(len(name) for name, _ in rows)
     lines = [headline(facts), ""]
     for name, values in rows:
@@ -143,11 +170,25 @@ def session_line(session: Session) -> str:
 
 def home_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
     """The table of `list`."""
-    rows = [["USER", "STATE", "BACKEND", "SINCE", "SESSIONS", "HOME"]]
+    rows = [["USER", "STATE", "BACKEND", "SINCE", "SESSIONS", "RECOVERY", "HOME", "TROUBLE"]]
     for facts in homes:
         since = moment(facts.since) if facts.since else "-"
-        rows.append([facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions)), facts.home])
+        row = [facts.user, facts.state, facts.backend or "-", since, str(len(facts.sessions))]
+        key = "key" if has_recovery_key(facts) else "-" if facts.state == UNKNOWN else "none"
+        rows.append([*row, key, facts.home, _trouble(facts)])
     return rows
+
+
+def has_recovery_key(facts: HomeFacts) -> bool:
+    """Whether something opens the home when nobody knows its password any more."""
+    return any(slot.kind == RECOVERY for slot in facts.slots)
+
+
+def _trouble(facts: HomeFacts) -> str:
+    """What somebody ought to do something about, in a few words."""
+    found = [facts.trouble, "waits for the old password" if facts.waits_for_old else ""]
+    found += [f"{os.path.basename(slot.name)} {slot.trouble}" for slot in facts.slots if slot.trouble and not facts.trouble]
+    return next(filter(None, found), "-")
 
 
 def session_rows(homes: Sequence[HomeFacts]) -> list[list[str]]:
@@ -211,6 +252,7 @@ def failed(failure: Failure, user: str, *, forced: bool = False) -> str:
         "RestoreError": f"{what} was not put back: {reason}; 'pyhome recovery backups {quoted(user)}' lists what there is",
         "PassphraseLengthError": f"{reason}; choose another one",
         "UpdateError": f"{what}: {reason}; nothing was changed, {_UPDATE_ADVICE.get(reason, 'start again')}",
+        "SshdError": f"{what}: {reason}; 'pyhome sshd check' as root tells more",
         "StorageError": f"{what}: {reason}; '{_JOURNAL}' may know more",
         "UnsafeFileError": f"{what}: {reason}; repair that and try again",
         "FormatError": f"{what} is damaged ({reason}); 'pyhome recovery backups {quoted(user)}' lists copies of it, "

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pam_pyhome.admin import homes
+from pam_pyhome.admin.plan import Change
 from pam_pyhome.cli import options, plans
 from pam_pyhome.cli.advice import one_line
-from pam_pyhome.cli.usage import RootCommand, RootGroup
+from pam_pyhome.cli.answers import AtTerminal
+from pam_pyhome.cli.homes import answering
+from pam_pyhome.cli.usage import Group, RootCommand
 from pam_pyhome.kernel.process import unprotect_memory
 from pam_pyhome.sshd import at_close, inspection, layout, manage, people
 
@@ -18,14 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
-    from pam_pyhome.admin.plan import Change
     from pam_pyhome.sshd.layout import Problem
 
 _LAYOUTS = {"directory": layout.IN_DIRECTORY, "suffix": layout.WITH_SUFFIX}
 _UNMET = 1
 
 
-@click.group(cls=RootGroup, invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def sshd(context: click.Context) -> None:
     """Keep authorized keys where sshd can read them while homes are locked."""
@@ -105,22 +109,44 @@ def check(context: click.Context, users: tuple[str, ...], *, as_json: bool) -> N
     context.exit(0 if good else _UNMET)
 
 
-@sshd.command(cls=RootCommand, help="Carry the keys of USER into the layout now.")
-@options.USER
+@sshd.command(help="Carry the keys of USER into the layout now; without root, your own.")
+@options.ANY_USER
 @options.JSON
 @options.YES
-def sync(user: str, *, as_json: bool, yes: bool) -> None:
+def sync(user: str | None, *, as_json: bool, yes: bool) -> None:
     """Refresh one user."""
+    if os.geteuid() != 0:
+        _sync_own(user, as_json=as_json)
+        return
+    if user is None:
+        raise click.UsageError("name the user; 'pyhome sshd apply' is for everybody")
     with _reported():
         if not yes:
             plans.confirm(manage.plan_sync(user).changes, yes=False)
         found = manage.sync(user)
+        site = manage.applied_site()
         at_close.note(found, people.look_up(user))
         _print_problems(found.problems)
+        for text in inspection.unread(site, found) if site is not None else ():
+            click.echo(one_line(text), err=True)
     if as_json:
         plans.print_json(_described(found.changes, found.problems))
     else:
         click.echo(f"{one_line(user)}: {plans.summary(found.changes)}")
+
+
+def _sync_own(user: str | None, *, as_json: bool) -> None:
+    """Pyhomed does it, as root. What the file in the layout was and is, everybody can see."""
+    with answering():
+        name = homes.whose(user)
+        before = manage.laid_out(name)
+        changed = homes.sync_own_keys(name, AtTerminal())
+        after = manage.laid_out(name)
+    if as_json:
+        path, node = after or ("", None)
+        plans.print_json(_described([Change(path, before and before[1], node)] if changed else (), ()))
+    else:
+        click.echo(f"{one_line(name)}: {'sshd has your keys as they are now' if changed else 'nothing to change'}")
 
 
 @sshd.command(cls=RootCommand, help="Take back everything that 'apply' and 'sync' have changed.")
@@ -151,6 +177,10 @@ def _reported() -> AbstractContextManager[None]:
 def _complain(proposal: manage.Proposal) -> None:
     """Bad lines, files left alone, and what the choice of --unlock-at-login means."""
     _print_problems(proposal.found.problems)
+    for text in inspection.unread(proposal.site, proposal.found):
+        click.echo(one_line(f"note: {text}"), err=True)
+    for finding in inspection.about_principals(proposal.directives):
+        click.echo(one_line(f"note: {finding.subject}: {finding.text}"), err=True)
     if proposal.unlock_at_login:
         click.echo(f"note: {manage.UNLOCK_LIMIT}", err=True)
 

@@ -18,7 +18,7 @@ _OTHER_NAMES = {
     "sync": "sshd sync", "unwrap": "ecryptfs unwrap",
 }  # fmt: skip
 _UNKNOWN = re.compile(r"No such command '(.*?)'")
-_TOO_MANY = re.compile(r"Got unexpected extra arguments? \((.*)\)")
+_TOO_MANY = re.compile(r"Got unexpected extra arguments? \(.*\)")
 
 
 class RootCommand(click.Command):
@@ -51,7 +51,7 @@ def sentence(error: click.ClickException) -> str:
     """What is wrong with a command line, and what to type."""
     context: click.Context | None = getattr(error, "ctx", None)
     if context is None:
-        return f"{PROGRAM}: {_small(error.format_message())}; see '{PROGRAM} --help'"
+        return f"{PROGRAM}: {error.format_message().rstrip('.')}; see '{PROGRAM} --help'"
     return f"{context.command_path}: {_said(error, context)}see '{context.command_path} --help'"
 
 
@@ -60,31 +60,28 @@ def _said(error: click.ClickException, context: click.Context) -> str:
     if isinstance(error, click.NoSuchOption):
         return _no_option(error.option_name, context)
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        return f"{(error.param.metavar or error.param.name or '').upper()} is missing; type '{_usage(context)}', or "
+        return f"Missing argument '{_name(error.param)}'; type '{_usage(context)}', or "
     if isinstance(error, click.BadParameter) and error.param is not None:
-        name = error.param.opts[-1] if isinstance(error.param, click.Option) else (error.param.name or "").upper()
-        return f"{name}: {error.message.rstrip('.')}; "
-    message = error.format_message().strip().rstrip(".")
+        return f"Invalid value for '{_name(error.param)}': {error.message.rstrip('.')}; "
+    message = error.format_message().rstrip(".")
     unknown, many = _UNKNOWN.match(message), _TOO_MANY.fullmatch(message)
     if unknown is not None and isinstance(context.command, click.Group):
         return _no_verb(unknown[1], context.command_path, context.command.list_commands(context))
     if many is not None:
-        return f"'{many[1]}' is too much; type '{_usage(context)}', or "
-    return f"{_small(message)}; "
+        return f"{message}; type '{_usage(context)}', or "
+    return f"{message}; "
 
 
-def _small(message: str) -> str:
-    """What click says, as part of a sentence."""
-    first = message[:1] if message[1:2].isupper() else message[:1].lower()
-    return f"{first}{message[1:].strip().rstrip('.')}"
+def _name(parameter: click.Parameter) -> str:
+    return parameter.opts[-1] if isinstance(parameter, click.Option) else (parameter.name or "").upper()
 
 
 def _no_option(name: str, context: click.Context) -> str:
     known = [each for parameter in context.command.get_params(context) for each in (*parameter.opts, *parameter.secondary_opts)]
     near = difflib.get_close_matches(name, [each for each in known if each.startswith("-")], n=1, cutoff=0.7)
     if isinstance(context.command, click.Group) and not near:
-        return f"there is no option {name} here; options come after the verb, "
-    return f"there is no option {name}; {f'type {near[0]}, or ' if near else ''}"
+        return f"No such option: {name}; options come after the verb, "
+    return f"No such option: {name}; {f'type {near[0]}, or ' if near else ''}"
 
 
 def _no_verb(name: str, path: str, known: list[str]) -> str:
@@ -92,7 +89,7 @@ def _no_verb(name: str, path: str, known: list[str]) -> str:
     if path == PROGRAM and name in _OTHER_NAMES:
         near = [_OTHER_NAMES[name]]
     hint = f"type '{path} {near[0]}', or " if near else ""
-    return f"there is no verb '{name}'; {hint}"
+    return f"No such command '{name}'; {hint}"
 
 
 def _usage(context: click.Context) -> str:

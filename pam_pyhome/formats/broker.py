@@ -18,6 +18,7 @@ kind  name      from        body
 22    FAILED    the broker  failure (`formats/facts.py`): it is not done; the conversation is over
 23    ASK_NEW   the broker  text to show before asking, twice, for an ANSWER that is to be a password from now on
 24    SHOW_KEY  the broker  a new recovery key to show; the ANSWER, whatever it is, says that it has been shown
+25    SYNCED    the broker  u8 changed (0 or 1): the SSH keys are where sshd finds them while the home is locked
 ====  ========  ==========  ======================================================================================
 
 The shell sends ASK. The broker answers OPEN, NONE, REFUSED or PROMPT; to a PROMPT the shell sends one ANSWER. The broker then
@@ -25,9 +26,10 @@ answers OPEN, or slows down and sends SAY and another PROMPT; after three prompt
 whenever the shell waits, because another session may open the home. Who breaks these rules is hung up on.
 
 The command sends REQUEST instead. The broker answers FACTS or FAILED, after as many SAY as it likes, and PROMPT, ASK_NEW and
-SHOW_KEY as often as the verb needs answers. The verbs are SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY and UPDATE; ``seconds``
-(at most an hour) and the flag FORCE are LOCK's alone. The flags of UPDATE are the changes that are asked for, at least one and no
-two that contradict each other.
+SHOW_KEY as often as the verb needs answers. The verbs are SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY, UPDATE, and SYNC, which is
+answered with SYNCED instead of FACTS, because whoever has no encrypted home may have keys. ``seconds`` (at most an hour) and the
+flag FORCE are LOCK's alone. The flags of UPDATE are the changes that are asked for, at least one and no two that contradict
+each other.
 
 Texts are UTF-8, not empty, and hold printable characters only, so that a line is one line and cannot move a cursor.
 """
@@ -59,8 +61,9 @@ FACTS = 21
 FAILED = 22
 ASK_NEW = 23
 SHOW_KEY = 24
+SYNCED = 25
 
-SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY, UPDATE = 1, 2, 3, 4, 5, 6, 7
+SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY, UPDATE, SYNC = 1, 2, 3, 4, 5, 6, 7, 8
 FORCE = 1
 OPEN_AT_LOGIN, NO_OPEN_AT_LOGIN, LOCK_AT_LOGOUT, NO_LOCK_AT_LOGOUT = 1, 2, 4, 8
 FOLLOW_LOGIN, OWN_PASSPHRASE, RENEW_COSTS = 16, 32, 64
@@ -68,7 +71,7 @@ LONGEST_WAIT = 3600
 
 _EMPTY = (ASK, OPEN, NONE)
 _TEXTS = (PROMPT, SAY, REFUSED, ASK_NEW, SHOW_KEY)
-_VERBS = (SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY, UPDATE)
+_VERBS = (SHOW, UNLOCK, LOCK, PASSWD, TEST_KEY, NEW_KEY, UPDATE, SYNC)
 _REQUEST = struct.Struct("<BBH")
 _OPPOSITES = (OPEN_AT_LOGIN | NO_OPEN_AT_LOGIN, LOCK_AT_LOGOUT | NO_LOCK_AT_LOGOUT, FOLLOW_LOGIN | OWN_PASSPHRASE)
 _CHANGES = _OPPOSITES[0] | _OPPOSITES[1] | _OPPOSITES[2] | RENEW_COSTS
@@ -120,6 +123,8 @@ def packet(kind: int, body: bytes = b"") -> bytes:
         fits = 1 <= len(body) < MAX_PACKET
     elif kind == REQUEST:
         fits = len(body) == _REQUEST.size
+    elif kind == SYNCED:
+        fits = body in (b"\0", b"\1")
     elif kind in (FACTS, FAILED):
         fits = 1 <= len(body) <= MAX_FACTS
     else:

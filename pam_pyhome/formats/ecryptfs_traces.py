@@ -46,7 +46,7 @@ _SIZES = {"cast5": (16,), "blowfish": (16, 24, 32, 56), "twofish": (16, 24, 32),
 
 
 class Trace(Record):
-    """The key that a name or a file is encrypted with: its signature, 16 hexadecimal digits; the cipher, None if that is not known."""
+    """The key that a name or a file is encrypted with: its signature, 16 hexadecimal digits; the cipher, None if not known."""
 
     signature: str
     cipher: Cipher | None

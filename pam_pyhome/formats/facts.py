@@ -3,10 +3,11 @@
 Both travel from pyhomed to the command line behind the kind of a packet (`formats/broker.py`), with the integers and blobs of
 `pam_pyhome.formats.binary`. A flag is ``u8`` 0 or 1.
 
-``facts := u8 version (1) | u32 uid | u64 since | u8 flags | text user, home, backend, state, trouble | blob mountpoint, storage |
-u8 n, n times slot | u8 n, n times session | u8 n, n times text holder``; ``slot := u8 usable | text name, kind, trouble``;
+``facts := u8 version (2) | u32 uid | u64 since | u8 flags | text user, home, backend, state, trouble | blob mountpoint, storage |
+u8 n, n times slot | u8 n, n times session | u8 n, n times text holder | u8 n, n times text beside``;
+``slot := u8 usable | text name, kind, trouble``;
 ``session := u32 pid | u64 since | text service, tty, rhost``. The flags are, from bit 0: held, follows_login, opens_at_login,
-locks_at_logout, copy_kept; the others are 0.
+locks_at_logout, copy_kept, waits_for_old; the others are 0.
 
 ``failure := u8 code | text kind, what, reason | u8 n, n times text line``.
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
 MAX_FACTS = 131072
 MOST = 32  # entries of a list
 LONGEST = 400  # bytes of a text
@@ -40,7 +41,7 @@ RECOVERY, OLDER, SECOND_PASSWORD = "recovery key", "older password", "second log
 STATES = (OPEN, LOCKED, PARTLY, UNKNOWN)
 
 _HEAD = struct.Struct("<BIQB")
-_FLAGS = ("held", "follows_login", "opens_at_login", "locks_at_logout", "copy_kept")
+_FLAGS = ("held", "follows_login", "opens_at_login", "locks_at_logout", "copy_kept", "waits_for_old")
 
 
 class Slot(Record):
@@ -66,8 +67,9 @@ class HomeFacts(Record):
     """A home. `since` is when it was opened, in seconds of the epoch, 0 if that is not known.
 
     `held`: opened by hand without a session, so it stays open until it is locked by hand. `copy_kept`: there is another copy of the
-    home, from converting it. `holders` are the processes that use it,
-    one line each. `trouble` is what makes it unusable, or empty.
+    home, from converting it. `waits_for_old`: root has set another login password, and the home opens with the old one.
+    `holders` are the processes that use it, one line each. `trouble` is what makes it unusable, or empty. `besides` are the
+    directories besides it that stayed locked when it was opened, and why, one line each.
     """
 
     user: str
@@ -84,9 +86,11 @@ class HomeFacts(Record):
     opens_at_login: bool = True
     locks_at_logout: bool = True
     copy_kept: bool = False
+    waits_for_old: bool = False
     slots: tuple[Slot, ...] = ()
     sessions: tuple[Session, ...] = ()
     holders: tuple[str, ...] = ()
+    besides: tuple[str, ...] = ()
 
 
 class Failure(Record):
@@ -108,7 +112,7 @@ def emit_facts(facts: HomeFacts) -> bytes:
     out += b"".join(map(_text, (facts.user, facts.home, facts.backend, facts.state, facts.trouble)))
     out += pack_blob(facts.mountpoint[:LONGEST_PATH]) + pack_blob(facts.storage[:LONGEST_PATH])
     out += _many(facts.slots, _emit_slot)
-    return out + _many(facts.sessions, _emit_session) + _many(facts.holders, _text)
+    return out + _many(facts.sessions, _emit_session) + _many(facts.holders, _text) + _many(facts.besides, _text)
 
 
 def _emit_slot(slot: Slot) -> bytes:
@@ -142,6 +146,7 @@ def parse_facts(data: bytes) -> HomeFacts:
         slots=_read_many(reader, lambda: _read_slot(reader)),
         sessions=_read_many(reader, lambda: _read_session(reader)),
         holders=_read_many(reader, reader.text),
+        besides=_read_many(reader, reader.text),
         **{name: bool(flags >> bit & 1) for bit, name in enumerate(_FLAGS)},
     )
     reader.end()

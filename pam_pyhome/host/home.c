@@ -4,6 +4,7 @@
  */
 #include "pam_pyhome.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fscrypt.h>
@@ -132,6 +133,20 @@ bool home_exists(const struct passwd *pw)
 	if (pw->pw_dir[0] == '/' && wrapped_below(pw, "", pw->pw_dir))
 		return true;
 	return pw->pw_name[0] != '.' && strchr(pw->pw_name, '/') == NULL && wrapped_below(pw, "/home/.ecryptfs/", pw->pw_name);
+}
+
+/* Whether fscrypt has a protector of the user's, which may be for the login password, beside a home that is not encrypted. */
+bool protector_exists(const struct passwd *pw)
+{
+	DIR *list = opendir("/.fscrypt/protectors");
+	bool found = false;
+	const struct dirent *entry;
+	struct stat st;
+	while (list != NULL && !found && (entry = readdir(list)) != NULL)
+		found = fstatat(dirfd(list), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_uid == pw->pw_uid;
+	if (list != NULL)
+		closedir(list);
+	return found;
 }
 
 static bool mount_namespace_is_first(void)

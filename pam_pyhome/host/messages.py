@@ -60,7 +60,7 @@ class Messages:
         is_uid = argument.isascii() and argument.isdigit() and argument == str(int(argument))
         if verb == "watch" and is_uid and has_record(int(argument)):
             self._watch(int(argument))
-        else:
+        elif message:  # who only looks whether somebody listens, as doctor does, says nothing
             log(events.GUEST_REFUSED, "a message from uid 0 that says nothing")
 
     def _end(self, fd: int, connection: socket.socket) -> None:

@@ -3,6 +3,7 @@
 #include "events.h"
 
 #include <errno.h>
+#include <security/pam_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,6 +64,18 @@ static bool refuses_jobs(const struct call *call)
 	return call->phase == PHASE_ACCOUNT && call->set.refuse_jobs && service_listed(JOB_SERVICES, call->service);
 }
 
+/* Once in a login and before a password is changed; whoever has such a home is not served, and is not to wonder. */
+static void say_left_alone(const struct call *call)
+{
+	unsigned int flags = (unsigned int)call->flags;
+	bool first = call->phase == PHASE_OPEN || (call->phase == PHASE_PASSWORD && (flags & PAM_PRELIM_CHECK) != 0);
+	if (first && (flags & PAM_SILENT) == 0)
+		pam_error(call->pamh,
+			  "The encrypted home of %s is left alone, because uid %u is below UID_MIN in /etc/login.defs; "
+			  "ask the administrator to lower that.",
+			  call->pw.pw_name, (unsigned int)call->pw.pw_uid);
+}
+
 /*
  * NULL: this call concerns an encrypted home. Otherwise why it does not. All reasons have the same answer, so the cheap
  * questions come first and those that read files come last.
@@ -75,9 +88,12 @@ static const char *uninteresting(struct call *call)
 		return "no such user";
 	if (call->pw.pw_uid == 0)
 		return "root";
-	if (!home_exists(&call->pw))
+	if (!home_exists(&call->pw) && (call->phase != PHASE_PASSWORD || !protector_exists(&call->pw)))
 		return "no encrypted home";
-	return call->pw.pw_uid < uid_min() ? "a system user" : NULL;
+	if (call->pw.pw_uid >= uid_min())
+		return NULL;
+	say_left_alone(call);
+	return "a system user";
 }
 
 static int open_session(struct call *call)
@@ -97,7 +113,8 @@ static int open_session(struct call *call)
 
 static int close_session(struct call *call)
 {
-	if (lease_any_held(call->pw.pw_uid)) {
+	/* What this one has done to its user's SSH keys counts at once, however long others last. */
+	if (lease_any_held(call->pw.pw_uid) && access(SSHD_DROP_IN, F_OK) != 0) {
 		debug(call, "other sessions go on");
 		return PAM_SUCCESS;
 	}

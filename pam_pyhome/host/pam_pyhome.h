@@ -19,6 +19,7 @@
 #ifndef PYHOME_CONF
 #define PYHOME_CONF "/etc/pyhome.conf"
 #endif
+#define SSHD_DROP_IN "/etc/ssh/sshd_config.d/0-pyhome.conf" /* as in policy/own_keys.py */
 #ifndef PYHOME_RUN
 #define PYHOME_RUN "/run/pyhome"
 #endif
@@ -82,6 +83,7 @@ struct identity {
 bool identity_enter(uid_t uid, gid_t gid, struct identity *before);
 void identity_leave(const struct identity *before);
 bool home_exists(const struct passwd *pw);
+bool protector_exists(const struct passwd *pw);
 enum home_state home_state(const struct passwd *pw);
 
 /* descriptor.c */

@@ -8,7 +8,7 @@ from pam_pyhome.errors import PyhomeError
 from pam_pyhome.formats import broker
 from pam_pyhome.formats.facts import emit_facts, emit_failure
 from pam_pyhome.host.packets import ANSWER_SECONDS, LOOK_SECONDS, PeerGoneError, Room, receive, send, send_text
-from pam_pyhome.policy import users
+from pam_pyhome.policy import own_keys, users
 from pam_pyhome.policy.failures import failure_of
 from pam_pyhome.policy.verbs import perform
 
@@ -25,6 +25,9 @@ def serve(connection: socket.socket, account: Account, pid: int, body: bytes, ro
     request = broker.parse_request(body)
     try:
         users.check(account)
+        if request.verb == broker.SYNC:
+            send(connection, broker.SYNCED, bytes((own_keys.sync(account.name, Peer(connection, room).say),)))
+            return
         changed, facts = perform(account, request, pid, Peer(connection, room))
     except PeerGoneError:
         raise

@@ -10,15 +10,15 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 _BURIAL_SECONDS = 1.0
 
 
-def run(program: str, *arguments: str, seconds: float, said: bytes = b"") -> int | None:
+def run(program: str, *arguments: str, seconds: float, said: bytes = b"", out: int | None = None) -> int | None:
     """Run `program` to its end; its exit status as `os.waitstatus_to_exitcode` has it, None if it was killed after `seconds`.
 
-    It gets a fixed environment, a session of its own, default signals, and /dev/null for its standard streams; `said`, of at most
-    4096 bytes, is its standard input if it is not empty. What the caller has open without close-on-exec, it inherits. OSError if it
-    cannot be started.
+    It gets a fixed environment, a session of its own, default signals, and /dev/null for its standard streams. If they are
+    given, `said`, of at most 4096 bytes, is its standard input, and the descriptor `out` its standard output. What the caller
+    has open without close-on-exec, it inherits. OSError if it cannot be started.
     """
     null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
-    streams = [null, (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+    streams = [null, (os.POSIX_SPAWN_DUP2, 0 if out is None else out, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
     reader = _pipe_with(said) if said else -1
     if said:
         streams.append((os.POSIX_SPAWN_DUP2, reader, 0))

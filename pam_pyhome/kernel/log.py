@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import time
 
 from pam_pyhome.kernel.libc import check, proto
@@ -42,12 +41,12 @@ SYSLOG = "/dev/log"
 AUTHPRIV = 10
 # Bytes. More than any sentence needs, and less than what journalctl leaves out of JSON.
 _LONGEST = 4000
-_SOCK_DGRAM, _SOL_SOCKET, _SO_SNDTIMEO, _MSG_DONTWAIT = 2, 1, 21, 0x40
-# A queue that is full is being emptied, unless journald has stopped: that is waited for once.
-_PATIENCE = (0).to_bytes(8, sys.byteorder) + (100_000).to_bytes(8, sys.byteorder)
+_SOCK_DGRAM, _MSG_DONTWAIT = 2, 0x40
+_PATIENCE_SECONDS = 0.1
 
 _speaker = ["pyhome"]
-_flags = [MSG_NOSIGNAL]
+# A queue that is full is being emptied, unless journald has stopped: that is waited for once in a process.
+_patience = [_PATIENCE_SECONDS]
 
 
 class Person(Record):
@@ -82,17 +81,10 @@ def log(event: Event, why: str = "", whose: Whose | None = None, *, service: str
         "UID": str(uid) if uid >= 0 else "",
         "HOME": home,
     }
-    try:
-        _send(JOURNAL, b"".join(_field(key, value) for key, value in fields.items() if value))
-    except BlockingIOError:
-        _flags[0] |= _MSG_DONTWAIT
-    except OSError:
-        try:
-            now = time.strftime("%b %d %H:%M:%S")
-            text = f"<{AUTHPRIV * 8 + event.priority}>{now} {_speaker[0]}[{os.getpid()}]: {line}"
-            _send(SYSLOG, os.fsencode(text))
-        except OSError:
-            return
+    record = b"".join(_field(key, value) for key, value in fields.items() if value)
+    text = f"<{AUTHPRIV * 8 + event.priority}>{time.strftime('%b %d %H:%M:%S')} {_speaker[0]}[{os.getpid()}]: {line}"
+    if not _was_sent(JOURNAL, record):
+        _was_sent(SYSLOG, os.fsencode(text))
 
 
 def _on_one_line(text: str) -> str:
@@ -107,15 +99,26 @@ def _field(name: str, value: str) -> bytes:
     return name.encode("ascii") + b"\n" + len(content).to_bytes(8, "little") + content + b"\n"
 
 
+def _was_sent(path: str, datagram: bytes) -> bool:
+    """False if nobody listens there. What has no room is lost."""
+    try:
+        _send(path, datagram)
+    except BlockingIOError:
+        if _patience:
+            time.sleep(_patience.pop())
+            return _was_sent(path, datagram)
+    except OSError:
+        return False
+    return True
+
+
 def _send(path: str, datagram: bytes) -> None:
     """OSError if it was not taken in."""
     integer, text, size = ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
     fd = check(proto(None, "socket", integer, integer, integer, integer)(AF_UNIX, _SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket")
     try:
-        option = proto(None, "setsockopt", integer, integer, integer, integer, text, ctypes.c_uint)
-        check(option(fd, _SOL_SOCKET, _SO_SNDTIMEO, _PATIENCE, len(_PATIENCE)), "setsockopt")
         address = unix_address(path)
         send = proto(None, "sendto", ctypes.c_ssize_t, integer, text, size, integer, text, ctypes.c_uint)
-        check(send(fd, datagram, len(datagram), _flags[0], address, len(address)), path)
+        check(send(fd, datagram, len(datagram), MSG_NOSIGNAL | _MSG_DONTWAIT, address, len(address)), path)
     finally:
         os.close(fd)

@@ -1,6 +1,7 @@
 """Encrypted homes that ought to be there and are not, or are another user's: what is seen of them, for one sentence.
 
-Only for accounts whose home no backend finds, or cannot open. Looked at as root, because the account may not be let in.
+Only for accounts whose home no backend finds, or cannot open. Looked at as root where the account
+is not let in.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import fstab
 from pam_pyhome.formats.mountinfo import parse_mountinfo
 from pam_pyhome.kernel import files, mounts
+from pam_pyhome.kernel.process import rights_of
 from pam_pyhome.policy import messages
 from pam_pyhome.record import Record
 
@@ -67,7 +69,7 @@ def explain(account: Account) -> Absence | None:
 
 def _of_another(account: Account) -> Absence | None:
     for path, allowed in _owned(account):
-        owner = _owner(path)
+        owner = _owner(account, path)
         if owner is not None and owner not in allowed and not _is_home_of(owner, account):
             return Absence(OTHERS, path, owner)
     found = fscrypt_find.foreign_protector(account)
@@ -77,33 +79,53 @@ def _of_another(account: Account) -> Absence | None:
 def _owned(account: Account) -> Iterator[tuple[str, tuple[int, ...]]]:
     """What there is of an encrypted home, and whose each part may be."""
     own, readable = (account.uid,), (account.uid, _ROOT)
-    home, shared = os.path.realpath(account.home), os.path.realpath(ecryptfs_store.SHARED)
+    with rights_of(account.uid, account.gid):
+        home, shared = os.path.realpath(account.home), os.path.realpath(ecryptfs_store.SHARED)
     names = (ecryptfs_store.CONFIG, ecryptfs_store.LOWER)
     stored = [f"{place}/{name}" for place in (home, f"{shared}/{account.name}") for name in names]
-    stored = [path for path in stored if _owner(path) is not None]
-    found = fscrypt_find.policy_at(home)
-    if stored or found is not None:
+    stored = [path for path in stored if _owner(account, path) is not None]
+    policy = _policy_of(account)
+    if stored or policy:
         yield home, own
     for path in stored:
         yield path, own
         yield f"{path}/{layout.WRAPPED}", readable
-    if found is not None:
-        yield f"{fscrypt_store.main_mount(home)}/{fscrypt_store.METADATA}/{fscrypt_store.POLICIES}/{found.identifier}", readable
+    if policy:
+        yield f"{fscrypt_store.main_mount(home)}/{fscrypt_store.METADATA}/{fscrypt_store.POLICIES}/{policy}", readable
 
 
-def _owner(path: str) -> int | None:
-    """Whose a file is that is there and no link, at a path without any: the account may have put links there that lead anywhere."""
+def _policy_of(account: Account) -> str:
+    """What the home directory is encrypted with, whoever may look at it; empty if with nothing."""
+    try:
+        found = fscrypt_find.kernel_policy(account)
+    except PermissionError:
+        found = fscrypt_find.policy_at(account.home)
+    return "" if found is None else found.identifier
+
+
+def _owner(account: Account, path: str) -> int | None:
+    """Whose a file is that is there and no link. As root only where the account may not look."""
+    try:
+        with rights_of(account.uid, account.gid):
+            return _owner_at(path)
+    except PermissionError:
+        return _owner_at(path)
+
+
+def _owner_at(path: str) -> int | None:
+    """The same with the rights of now. Along a path without links: the account may have put some there that lead anywhere."""
     parent, _, name = path.rpartition("/")
+    directory = -1
     try:
         directory = files.open_canonical(os.fsencode(parent))
-    except OSError:
-        return None
-    try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except PermissionError:
+        raise
     except OSError:
         return None
     finally:
-        os.close(directory)
+        if directory >= 0:
+            os.close(directory)
     return None if stat.S_ISLNK(status.st_mode) else status.st_uid
 
 

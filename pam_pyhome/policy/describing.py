@@ -59,9 +59,11 @@ def _describe(account: Account, backend: Backend) -> HomeFacts:
         opens_at_login=wishes.open_at_login,
         locks_at_logout=wishes.lock_at_logout,
         copy_kept=os.path.lexists(f"{kept.CONVERTING}/{account.name}"),
+        waits_for_old=kept.was_reset(account),
         slots=found.slots,
         sessions=records.sessions,
         holders=found.holders,
+        besides=records.besides if found.state != LOCKED else (),
     )
 
 
@@ -74,12 +76,13 @@ def _trouble(found: Description) -> str:
 
 
 class _Records(Record):
-    """What is on record: the home as it was opened, since when, whether it is on hold, and the sessions that hold it."""
+    """What is on record: the home as it was opened, since when, whether it is on hold, its sessions, and what stayed locked."""
 
     open: OpenRecord | None
     since: int
     held: bool
     sessions: tuple[Session, ...]
+    besides: tuple[str, ...] = ()
 
 
 def _records(account: Account) -> _Records:
@@ -89,4 +92,4 @@ def _records(account: Account) -> _Records:
         record = state.read_record()
         if record is not None and record.user != account.name:
             record = None
-        return _Records(record, since=state.opened_at(), held=state.is_on_hold(), sessions=state.sessions())
+        return _Records(record, state.opened_at(), state.is_on_hold(), state.sessions(), state.besides())

@@ -21,6 +21,7 @@ RUN = "/run/pyhome"
 OPEN = "open"
 GATE = "gate"
 HOLD = "hold"
+BESIDES = "besides"
 LEASE_PREFIX = "lease."
 CONVERSION = "pyhome-convert"  # the service of a lease that holds a home which is being converted
 GATE_SECONDS = 10.0
@@ -89,7 +90,23 @@ class UserState:
     def drop_record(self) -> None:
         """Record that the home is locked."""
         self.drop_hold()
+        self._remove(BESIDES)
         self._remove(OPEN)
+
+    def note_besides(self, lines: list[str]) -> None:
+        """Keep, while the home is open, which directories besides it stay locked, and why."""
+        if lines:
+            files.replace_file(self._directory, BESIDES, "\n".join(lines).encode("utf-8", "surrogateescape")[:_LIMIT])
+        else:
+            self._remove(BESIDES)
+
+    def besides(self) -> tuple[str, ...]:
+        """Those lines."""
+        try:
+            content = files.read_file(self._directory, BESIDES, owners=(0,), limit=_LIMIT)
+        except (FileNotFoundError, UnsafeFileError):
+            return ()
+        return tuple(content.decode("utf-8", "surrogateescape").split("\n"))
 
     def hold(self) -> None:
         """Record that the home, which no session holds, was opened by hand and is to stay open."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pam_pyhome import events
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.policy import handover, messages
 from pam_pyhome.policy.telling import note_key, report, report_absence, tell
@@ -43,17 +43,20 @@ def _open_with_login(pamh: Handle, backend: Backend, repair: str) -> OpenedHome 
     if not password:
         return None
     try:
-        return backend.unlock(pamh.account, password, exact=False)
+        opened = backend.unlock(pamh.account, password, exact=False)
+        if kept.was_reset(pamh.account):
+            kept.remove(pamh.account, kept.RESET)  # to one that opens the home after all
     except WrongPassphraseError:
         pamh.log(events.OUT_OF_STEP, "it was changed without the home's")
         return _open_with_old(pamh, backend, password, repair)
     except (PyhomeError, OSError) as error:
         report(pamh, error)
         return None
+    return opened
 
 
 def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str) -> OpenedHome | None:
-    """Ask for the password that the home still has, or a recovery key, which is easily mistyped: more than once."""
+    """Ask once for the password that the home still has; a recovery key that is mistyped may be typed again."""
     from pam_pyhome.formats.recovery import mistyped  # noqa: PLC0415 - few logins come here
     from pam_pyhome.policy import repairing  # noqa: PLC0415 - as above
 
@@ -74,7 +77,8 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
         else:
             note_key(pamh, opened, old)
             return opened
-        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.old_again(user, mistyped(old))) if left else None
+        defect = mistyped(old)
+        again = pamh.ask(messages.OLD_PASSWORD_PROMPT, explanation=messages.key_again(defect)) if defect and left else None
         if not again or again in (old, password):
             break  # nobody is there, or a program that has one answer
         old = again
@@ -83,7 +87,11 @@ def _open_with_old(pamh: Handle, backend: Backend, password: bytes, repair: str)
 
 
 def _open_with_own(pamh: Handle, backend: Backend) -> OpenedHome | None:
-    """Ask for the passphrase of the home, which its owner keeps apart from the login password."""
+    """Ask for the passphrase of the home, which its owner keeps apart from the login password.
+
+    Or it is what is left to ask for, because the login protector is another uid's: that is said first.
+    """
+    report_absence(pamh)
     passphrase = pamh.ask(messages.OWN_PASSPHRASE_PROMPT)
     if passphrase is None:
         return None

@@ -5,6 +5,8 @@ The journal has the details; these have none that a stranger should not see.
 
 from __future__ import annotations
 
+from pam_pyhome.formats.words import quoted
+
 PASSWORD_PROMPT = "Password: "
 OWN_PASSPHRASE_PROMPT = "Passphrase of the encrypted home: "
 OLD_PASSWORD_PROMPT = "Old password: "
@@ -73,10 +75,9 @@ def old_wrong(user: str) -> str:
     return f"That does not open the encrypted home of {user}, so it stays locked; you will be asked again at the next login."
 
 
-def old_again(user: str, mistyped: str) -> str:
-    """Before the prompt for the old password, once more; `mistyped` says where a recovery key is wrong."""
-    what = f"This recovery key is {mistyped}, so it" if mistyped else "That"
-    return f"{what} does not open the encrypted home of {user}; please try again, or type nothing to go on without the home."
+def key_again(defect: str) -> str:
+    """Before the prompt for the old password, once more: what was typed is a recovery key but for a slip."""
+    return f"This recovery key is {defect}; please type it once more, or nothing to go on without the home."
 
 
 def cannot_ask(user: str) -> str:
@@ -124,6 +125,14 @@ def rewrap_failed(user: str) -> str:
 def others_left(user: str) -> str:
     """After a recovery key has given the home a new password; fscrypt only."""
     return f"Note: other encrypted directories of {user} open with the old password only; 'fscrypt unlock DIRECTORY' asks for it."
+
+
+def beside(user: str, descriptor: str) -> str:
+    """After a password change, to a user of fscrypt whose home is not encrypted: those directories are pam_fscrypt's."""
+    return (
+        f"Note: directories that {user} has encrypted with fscrypt and the login password follow it with pam_fscrypt only; "
+        f"without it, 'fscrypt metadata change-passphrase --protector={quoted('/:' + descriptor)}' gives them the new one."
+    )
 
 
 def job_refused(user: str) -> str:

@@ -10,17 +10,27 @@ import os
 import stat
 
 from pam_pyhome import events
+from pam_pyhome.errors import SshdError
 from pam_pyhome.kernel.log import Person, log
 from pam_pyhome.kernel.process import rights_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pam_pyhome.backends.base import Account
 
 DROP_IN = "/etc/ssh/sshd_config.d/0-pyhome.conf"
 PROGRAM = "/usr/lib/pyhome/pyhome-sync"
 # The gate is held meanwhile, and whoever logs in waits for it no longer than GATE_SECONDS.
 SECONDS = 5.0
+# Nobody waits for the gate while a user asks for it.
+_ASKED_SECONDS = 30.0
+# What the program ends with when it is to TELL what it did on its standard output, a line each.
+TELL = "--tell"
+UNCHANGED, CHANGED = 0, 10
+_SAID_MAX = 65536
+_LINES_MAX = 50
 _DROP_IN_MAX = 1 << 20
 _WAY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -38,6 +48,30 @@ def carry_out(name: str) -> None:
         return
     if status is None:
         log(events.KEYS_NOT_CARRIED, f"{PROGRAM} was ended after {SECONDS:.0f} s; the home is locked without it", Person(name))
+
+
+def sync(name: str, say: Callable[[str], None]) -> bool:
+    """Carry the keys of user `name` to the layout because they ask for it; whether they were others.
+
+    `say` is given what is wrong with them, a line at a time. SshdError if it is not done.
+    """
+    from pam_pyhome.kernel import child  # noqa: PLC0415 - as above
+
+    out = os.memfd_create("said")
+    try:
+        status = child.run(PROGRAM, TELL, name, seconds=_ASKED_SECONDS, out=out)
+        said = os.pread(out, _SAID_MAX, 0).decode("utf-8", "replace")
+    except OSError as error:
+        raise SshdError(PROGRAM, error.strerror or "cannot be run") from None
+    finally:
+        os.close(out)
+    told = [line for line in said.split("\n") if line][:_LINES_MAX]
+    if status not in (UNCHANGED, CHANGED):
+        what, _, reason = (told[-1] if told else "").partition(": ")
+        raise SshdError(what or PROGRAM, reason or "did not do it; the system log may say why")
+    for line in told:
+        say(line)
+    return status == CHANGED
 
 
 def names(account: Account) -> tuple[str, ...]:

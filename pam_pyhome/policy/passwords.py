@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pam_pyhome import events
-from pam_pyhome.backends import registry
+from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import PyhomeError, WrongPassphraseError
 from pam_pyhome.formats.opened import parse_opened
 from pam_pyhome.policy import handover, messages
@@ -111,20 +111,47 @@ def update(pamh: Handle, *, expired: bool) -> int:
     found = registry.find(pamh.account)
     backend = _following(pamh, found)
     new = pamh.authtok
-    if found is None and new and was_told(pamh):
-        pamh.tell(messages.reset_by_root(pamh.account.name))
+    if found is None and new:
+        _tell_beside(pamh)
     if backend is None or not new:
         return pamh.PAM_IGNORE
     checked = pamh.get_data(HOME_PASSWORD)
     pamh.set_data(HOME_PASSWORD, None)
     old = checked or pamh.oldauthtok
     if not old:
-        pamh.log(events.PASSWORD_RESET)
-        pamh.tell(messages.reset_by_root(pamh.account.name))
+        _note_reset(pamh, backend, new)
         return pamh.PAM_IGNORE
     if _change(pamh, backend, old, new):
         return pamh.PAM_SUCCESS
     return pamh.PAM_AUTHTOK_ERR if checked and not expired else pamh.PAM_IGNORE
+
+
+def _tell_beside(pamh: Handle) -> None:
+    """Without a home that is there: what is known to have the old password still."""
+    if was_told(pamh):
+        pamh.tell(messages.reset_by_root(pamh.account.name))
+        return
+    from pam_pyhome.backends import fscrypt_protectors  # noqa: PLC0415 - only where somebody has protectors and no home
+
+    for protector, _ in fscrypt_protectors.of_login(pamh.account):
+        pamh.tell(messages.beside(pamh.account.name, protector.descriptor))
+
+
+def _note_reset(pamh: Handle, backend: Backend, new: bytes) -> None:
+    """Say, and write down for whoever asks later, that the home waits for the old password, unless it is the same."""
+    try:
+        backend.unlock(pamh.account, new, exact=True)
+    except WrongPassphraseError:
+        pamh.log(events.PASSWORD_RESET)
+        pamh.tell(messages.reset_by_root(pamh.account.name))
+        try:
+            kept.keep(pamh.account, kept.RESET, b"")
+        except (PyhomeError, OSError) as error:
+            pamh.log(events.NOT_NOTED, f"that the home waits for the old password: {error}")
+    except (PyhomeError, OSError) as error:
+        report(pamh, error)
+    else:
+        pamh.log(events.PASSWORD_CHANGED)
 
 
 def _change(pamh: Handle, backend: Backend, old: bytes, new: bytes) -> bool:

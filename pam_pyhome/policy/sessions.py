@@ -10,12 +10,13 @@ from pam_pyhome.backends import kept, registry
 from pam_pyhome.errors import HomeBusyError, HomeElsewhereError, PyhomeError, StorageError, UnsafeFileError
 from pam_pyhome.formats.shells import STUB
 from pam_pyhome.formats.state import NO_DEVICE
+from pam_pyhome.formats.words import one_line
 from pam_pyhome.kernel import keyring
 from pam_pyhome.kernel.notify import send_once
 from pam_pyhome.kernel.process import join_first_mount_namespace, real_user
-from pam_pyhome.policy import handover, locking, messages
+from pam_pyhome.policy import handover, locking, messages, own_keys
 from pam_pyhome.policy.leases import GATE_SECONDS, UserState
-from pam_pyhome.policy.telling import report_absence, sentence, was_told
+from pam_pyhome.policy.telling import report_absence, sentence, was_told, why
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def refuse_another(account: Account, state: UserState) -> None:
 
 
 def _say_not_opened(pamh: Handle, error: Exception) -> None:
-    pamh.log(events.NOT_UNLOCKED, str(error))
+    pamh.log(events.NOT_UNLOCKED, why(pamh, error))
     pamh.tell(sentence(pamh, error))
 
 
@@ -142,15 +143,17 @@ def _mount(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome,
 
 def _open_others(pamh: Handle, backend: Backend, state: UserState, opened: OpenedHome, record: OpenRecord) -> None:
     """Open what else the password opens. The home is open, whatever comes of this."""
-
-    def warn(why: str) -> None:
-        """One record for each directory."""
-        pamh.log(events.OTHERS_LOCKED, why)
-
+    stay_locked: list[str] = []
     try:
-        backend.attach_others(pamh.account, opened, record, state.write_record, warn)
+        backend.attach_others(pamh.account, opened, record, state.write_record, stay_locked.append)
     except (PyhomeError, OSError) as error:
-        pamh.log(events.OTHERS_LOCKED, str(error))
+        stay_locked.append(str(error))
+    for reason in stay_locked:
+        pamh.log(events.OTHERS_LOCKED, reason)
+    try:
+        state.note_besides(list(map(one_line, stay_locked)))
+    except OSError as error:
+        pamh.log(events.NOT_NOTED, f"which directories besides the home stay locked: {error}")
 
 
 def _take_back(pamh: Handle, backend: Backend, state: UserState) -> None:
@@ -271,7 +274,10 @@ def _watch(pamh: Handle) -> bool:
 
 
 def close_home(pamh: Handle) -> int:
-    """Lock the home if no lease is left. A busy home is left to pyhomed, which tries again."""
+    """Lock the home if no lease is left. A busy home is left to pyhomed, which tries again.
+
+    While other sessions hold it, only the SSH keys of its owner are carried to where sshd finds them.
+    """
     join_first_mount_namespace()
     account = pamh.account
     try:
@@ -285,6 +291,8 @@ def close_home(pamh: Handle) -> int:
     else:
         if outcome == locking.LOCKED:
             pamh.log(events.LOCKED, "the last session has ended")
+        elif outcome == locking.IN_USE:
+            own_keys.carry_out(account.name)
     return pamh.PAM_SUCCESS
 
 

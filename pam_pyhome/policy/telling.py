@@ -10,6 +10,7 @@ from pam_pyhome.policy import messages
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pam_pyhome.formats.opened import OpenedHome
+    from pam_pyhome.policy.absent import Absence
     from pam_pyhome.policy.handle import Handle
 
 _TOLD = "told"
@@ -38,9 +39,15 @@ def note_key(pamh: Handle, opened: OpenedHome, answer: bytes) -> None:
 
 def report(pamh: Handle, error: Exception) -> None:
     """Details to the log, a sentence to the user unless there was one already."""
-    pamh.log(events.UNUSABLE, str(error))
+    pamh.log(events.UNUSABLE, why(pamh, error))
     if not was_told(pamh):
         tell(pamh, sentence(pamh, error))
+
+
+def why(pamh: Handle, error: Exception) -> str:
+    """What the log says of a home that was not opened: the error, and what else is known of the home."""
+    found = _absence(pamh)
+    return f"{error}; it {found.reason(pamh.account)}" if found is not None else str(error)
 
 
 def sentence(pamh: Handle, error: Exception) -> str:
@@ -49,23 +56,23 @@ def sentence(pamh: Handle, error: Exception) -> str:
         return messages.old_policy(pamh.account.name)
     if isinstance(error, FormatError):
         return messages.damaged(pamh.account.name)
-    return _absence(pamh) or messages.not_opened(pamh.account.name)
+    found = _absence(pamh)
+    return messages.not_opened(pamh.account.name) if found is None else found.sentence(pamh.account)
 
 
 def report_absence(pamh: Handle) -> bool:
     """Tell what is known of a home that no backend finds, unless the user knows already; whether there is anything."""
     found = _absence(pamh)
-    if found and not was_told(pamh):
-        tell(pamh, found)
-    return bool(found)
+    if found is None:
+        return False
+    pamh.log(events.ABSENT, found.reason(pamh.account))
+    if not was_told(pamh):
+        tell(pamh, found.sentence(pamh.account))
+    return True
 
 
-def _absence(pamh: Handle) -> str:
-    """The sentence about a home that is not there, or is another's; empty if nothing is known of one."""
+def _absence(pamh: Handle) -> Absence | None:
+    """What is known of a home that is not there, or is another's."""
     from pam_pyhome.policy import absent  # noqa: PLC0415 - homes that open do not need it
 
-    found = absent.explain(pamh.account)
-    if found is None:
-        return ""
-    pamh.log(events.ABSENT, found.reason(pamh.account))
-    return found.sentence(pamh.account)
+    return absent.explain(pamh.account)

@@ -35,8 +35,8 @@ def test_passwords_typed_at_a_terminal(machine: CreateMachine) -> None:
     command = machine.enter(["/usr/bin/setsid", "--ctty", PYHOME, "create", "ada"], {})
     for again, status in ((b"another", 47), (PASSWORD, 0)):
         terminal = pexpect.spawn(command[0], command[1:], timeout=30)
-        for prompt, answer in ((b"Login password of ada: ", PASSWORD), (b"Login password of ada (again): ", again)):
-            terminal.expect_exact(prompt)
+        for answer in (PASSWORD, again) * (3 if status else 1):
+            terminal.expect_exact(b"Login password of ada")
             terminal.sendline(answer)
         terminal.expect(pexpect.EOF)
         terminal.close()

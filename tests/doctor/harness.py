@@ -6,14 +6,14 @@ import compileall
 import json
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pam_pyhome.formats import pam_stack
-from tests.pam.harness import ENVIRONMENT, MODULES, Build
-from tests.sshd.full import FullMachine
+from tests.login.homes import pyhomed, wrap
+from tests.pam.harness import ENVIRONMENT, MODULES, Build, eventually
+from tests.sshd.full import CONFIG_DIRECTORY, FullMachine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,20 +79,18 @@ class DoctorMachine(FullMachine):
         for path, text in KERNEL.items():
             self.over(path, text)
         self.set_pam(tree(self.name))
-        for name, mode in (("pyhomed.sock", 0o600), ("pyhome-unlock.sock", 0o666)):
-            self._socket(Path("/run") / name, mode)
+        # A recovery key, which is nobody's password.
+        key = self.path(CONFIG_DIRECTORY) / "recovery-wrapped-passphrase"
+        wrap(key, b"recovery key")
+        key.chmod(0o600)
+        self.start_daemon()
         self.add("/etc/shells", "/usr/lib/pyhome/pyhome-shell\n")
         self.path("/home/ada").chmod(0o500)
 
-    def _socket(self, inside: Path, mode: int) -> None:
-        """A socket that nobody listens on. Through a descriptor, because paths of sockets are short."""
-        directory = os.open(self.path(inside.parent), os.O_PATH | os.O_DIRECTORY)
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as made:
-                made.bind(f"/proc/self/fd/{directory}/{inside.name}")
-        finally:
-            os.close(directory)
-        self.path(inside).chmod(mode)
+    def start_daemon(self) -> None:
+        """Pyhomed, which ends with the machine."""
+        subprocess.run(self.enter(["/usr/bin/setsid", "--fork", *pyhomed()], {}), stdin=subprocess.DEVNULL, check=True)
+        assert eventually(self.path("/run/pyhome-unlock.sock").exists)
 
     # Planting
 

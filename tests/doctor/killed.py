@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin import setup
+from pam_pyhome.admin import pam_plan, setup
 from tests.sshd.killed import CHANGING, Steps
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def killed_at(step: int, work: Callable[[], object]) -> int:
 
 def proposal() -> setup.Proposal:
     """The plan alone: that it is proved is tested elsewhere."""
-    changes = [*setup._pam_changes(), *setup._unit_changes()]
+    changes = [*pam_plan.changes(), *setup._unit_changes()]
     return setup.Proposal(tuple(changes), {}, {})
 
 

@@ -38,7 +38,7 @@ def test_setup_then_rollback_leaves_no_trace(machine: DoctorMachine) -> None:
     machine.set_pam(without_pyhome(tree("arch")))
     machine.path(SYSTEM_AUTH).chmod(0o640)
     before = machine.snapshot("/etc")
-    assert {each["check"] for each in machine.complaints("ada")} == {"pam.lines", "pam.auth", "pam.password"}
+    assert {each["check"] for each in machine.complaints("ada")} == {"pam.lines"}
     said = machine.said("setup", "--yes")
     assert "proved: login lets a right password in, keeps a wrong one out and reaches pyhome\n" in said
     assert "proved: sshd" in said
@@ -125,8 +125,14 @@ def test_files_of_authselect_are_left_alone(machine: DoctorMachine) -> None:
     machine.run(["/bin/mv", SYSTEM_AUTH, "/etc/authselect"])
     machine.run(["/bin/ln", "-s", "../authselect/system-auth", SYSTEM_AUTH])
     before = machine.snapshot("/etc")
-    assert "pam_pyhome(8)" in machine.said("setup", "--yes", status=REFUSED)
+    assert "authselect opt-out" in machine.said("setup", "--yes", status=REFUSED)
     assert machine.snapshot("/etc") == before
+    (found,) = machine.complaints()
+    assert (found["check"], found["mend"]) == ("pam.lines", "authselect opt-out && pyhome setup")
+    # What opting out does: files in the place of the links.
+    machine.run(["/bin/cp", "--remove-destination", "/etc/authselect/system-auth", SYSTEM_AUTH])
+    machine.said("setup", "--yes")
+    assert machine.complaints() == []
 
 
 @ARCH
@@ -160,6 +166,27 @@ def test_setup_again_after_others_have_taken_the_lines_out(machine: DoctorMachin
     machine.said("setup", "--yes")
     machine.said("rollback", "setup", "--yes")
     assert machine.path(SYSTEM_AUTH).read_text(encoding="ascii") == fresh
+
+
+@ARCH
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_removing_the_package_takes_the_lines_out(machine: DoctorMachine, by_hand: bool) -> None:
+    """Those that setup has put in as well as those that somebody has put in as the package says, edited since or not."""
+    bare(machine)
+    machine.add(SYSTEM_AUTH, "# pam_pyhome.so is not named in vain\nsession optional pam_umask.so\n")
+    before = machine.snapshot("/etc/pam.d")
+    if by_hand:
+        machine.path(SYSTEM_AUTH).write_text(
+            tree("arch")[SYSTEM_AUTH] + "# pam_pyhome.so is not named in vain\nsession optional pam_umask.so\n", encoding="ascii"
+        )
+    else:
+        machine.said("setup", "--yes")
+    machine.edit(SYSTEM_AUTH, "pam_pyhome.so unwrap", "pam_pyhome.so \\\n unwrap")
+    machine.path(f"{SYSTEM_AUTH}.pacsave").write_text("session optional pam_pyhome.so\n", encoding="ascii")
+    said = machine.run(["/bin/bash", "-c", f". {REPOSITORY}/packaging/arch/pyhome.install; pre_remove 2>&1"])
+    assert "Traceback" not in said
+    machine.path(f"{SYSTEM_AUTH}.pacsave").unlink()
+    assert machine.snapshot("/etc/pam.d") == before
 
 
 @ARCH

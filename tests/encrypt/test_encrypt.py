@@ -42,6 +42,12 @@ def test_there_and_back(machine: EncryptMachine) -> None:
     assert not machine.kept().exists()
     assert machine.metadata()["/.fscrypt/protectors"] == machine.metadata()["/home/.fscrypt/policies"] == []
     assert machine.metadata()["/home/.fscrypt/protectors"] == []
+    story = [f"conversion-{step}" for step in ("begun", "done", "confirmed")]
+    told = [record for record in machine.records() if record["PYHOME_WHAT"].startswith("conversion-")]
+    assert [(each["PYHOME_WHAT"], each["PYHOME_WHY"]) for each in told] == [
+        (step, f"by 'pyhome {direction}'") for direction in ("encrypt", "decrypt") for step in story
+    ]
+    assert {(each["USER"], each["UID"], each["HOME"]) for each in told} == {("ada", str(ADA), "/home/ada")}
 
 
 def test_the_recovery_key_opens_it(machine: EncryptMachine) -> None:

@@ -60,12 +60,17 @@ def test_another_users_files_count_for_nothing(shared: FscryptMachine) -> None:
 
 @pytest.mark.guarantee(6)
 def test_a_protector_that_says_it_is_another_users(shared: FscryptMachine) -> None:
-    """It is no login protector of hers any more; what is left is the recovery passphrase, and nobody answers."""
+    """It is whose file it is, as after a change of uids: hers opens for her, and root's for nobody but the one whom it names."""
+    shared.add_user("bob", BOB, password=crypt(PASSWORD), encrypted=False)
     protector = shared.protector()
     protector.write_bytes(protector.read_bytes().replace(bytes.fromhex("30c9dc03"), bytes.fromhex("30cadc03")))
+    assert shared.log_in(PASSWORD, READ) == OPENED
+    shared.run(["chown", "0:0", f"/.fscrypt/protectors/{protector.name}"])
+    shared.run(["rm", "-rf", f"/var/lib/pyhome/{ADA}.ada"])
     assert "own_passphrase=True" in shared.inside("wishes")
     said = shared.pam("login", "ada", *answers(PASSWORD), "auth", "setcred", "open", "close")
     assert [line for line in said if not line.startswith("message")] == ["auth 0", "setcred 0", "open 0", "close 0"]
+    assert any(f"belongs to uid {BOB}" in line for line in said)
     assert not shared.is_open()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from pam_pyhome.formats import fscrypt_meta as meta
 from tests.fscrypt.homes import OPENED, READ, make_image, mount_image
 from tests.login.conftest import PASSWORD
 from tests.login.homes import BOB, crypt
+from tests.pam.harness import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +73,14 @@ def test_a_file_system_that_root_has_not_approved(machine: FscryptMachine) -> No
     second(machine)
     assert reads(machine, "/data/ada/file") == []
     note = "what ada has encrypted on /data stays locked: root has not approved that file system"
-    assert f"{note}; if it is no copy of another disk, 'pyhome trust /data' approves it" in machine.log()
+    note = f"{note}; if it is no copy of another disk, 'pyhome trust /data' approves it"
+    assert note in machine.log()
+    shutil.copy(REPOSITORY / "packaging/files/pyhome", machine.path("/usr/bin/pyhome"))
+    machine.path("/usr/bin/pyhome").chmod(0o755)
+    shown = machine.log_in(PASSWORD, "sh=root:pyhome status ada", "sh=root:pyhome inspect ada")
+    assert f"Besides the home of ada, when it was opened: {note}." in shown
+    assert f"  Besides    {note}" in shown
+    assert not any("Besides" in line for line in machine.run(["pyhome", "status", "ada"]).splitlines())
 
 
 FSTAB_LINES = (

@@ -55,6 +55,9 @@ def test_approved_and_taken_back(machine: FscryptMachine) -> None:
     trust(machine, "--remove", "/data", "--yes")
     assert reads(machine, "/data/ada/file") == []
     assert "it has not been approved" in trust(machine, "--remove", "/data", "--yes", status=95)
+    approved, taken_back = machine.records("trust-changed")
+    assert approved["PYHOME_WHY"].endswith(" at /data is given keys of everybody")
+    assert taken_back["PYHOME_WHY"].endswith(" is not given keys of everybody any more")
 
 
 def test_for_one_user(machine: FscryptMachine) -> None:

@@ -49,6 +49,7 @@ def frames(data: bytes) -> None:
         broker.packet(broker.ASK), broker.packet(broker.ANSWER, b"secret"), broker.text_packet(broker.PROMPT, "Password: "),
         broker.request_packet(broker.Request(broker.LOCK, force=True, seconds=30)),
         broker.request_packet(broker.Request(broker.UPDATE, changes=broker.OPEN_AT_LOGIN | broker.RENEW_COSTS)),
+        broker.request_packet(broker.Request(broker.SYNC)), broker.packet(broker.SYNCED, b"\1"),
         broker.packet(broker.FACTS, b"\1" + _FACTS), broker.packet(broker.FAILED, _FAILURE),
     ],
 )  # fmt: skip

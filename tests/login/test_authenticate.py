@@ -198,6 +198,8 @@ def test_a_home_that_is_no_home_of_ours(machine: LoginMachine) -> None:
     link = machine.path("/home/ada/.ecryptfs")
     link.unlink()
     link.symlink_to("/tmp")
+    machine.run(["mv", "/home/.ecryptfs/ada/.ecryptfs", "/home/.ecryptfs/elsewhere"])
+    machine.run(["touch", "/tmp/wrapped-passphrase"])  # or it would be no home at all
     said = machine.pam("strict", "ada", *answers(PASSWORD), "auth")
     assert said[-1] == f"auth {AUTHINFO_UNAVAIL}"
     assert sum("could not be opened" in line for line in said) == 1

@@ -191,16 +191,21 @@ def test_in_place_of_a_directory(machine: LoginMachine, place: str) -> None:
 @pytest.mark.parametrize("target", ["/home/.ecryptfs/bob/.ecryptfs", "/root", "/proc/self/cwd", "/home/ada/elsewhere", "."])
 @pytest.mark.guarantee(6)
 def test_a_link_that_leads_elsewhere(machine: LoginMachine, target: str) -> None:
-    """Even to a perfect copy of one's own: the only link that counts is the one that ecryptfs-utils makes."""
-    shutil.copytree(machine.config("ada"), machine.path("/home/ada/elsewhere"))
+    """A link counts that leads to a directory of one's own, which is read with one's own rights; others are as if not there."""
+    machine.run(["cp", "-a", "/home/.ecryptfs/ada/.ecryptfs", "/home/ada/elsewhere"])
     link = machine.path("/home/ada/.ecryptfs")
     link.unlink()
     link.symlink_to(target)
     before = machine.snapshot(*OTHERS)
     (told,) = log_in(machine)
     assert "could not be opened" in told
-    assert "neither a directory nor a link to" in machine.log()
+    assert "mounting /home/.ecryptfs/ada/.Private: " in machine.log()
     assert differences(before, machine.snapshot(*OTHERS)) == []
+    machine.run(["rm", "-r", "/home/.ecryptfs/ada/.ecryptfs"])
+    tried = machine.log().count("mounting ")
+    log_in(machine)
+    assert differences(before, machine.snapshot(*OTHERS)) == []
+    assert (machine.log().count("mounting ") > tried) == (target == "/home/ada/elsewhere")
 
 
 @pytest.mark.parametrize("what", ["directory", "file", "inner directory", "link"])

@@ -9,16 +9,15 @@ import pytest
 
 from tests.fscrypt.homes import OPENED, READ, FscryptMachine
 from tests.login.conftest import PASSWORD
-from tests.login.homes import ADA, AUTHTOK_ERR, BOB, LoginMachine, answers, crypt, first_line
+from tests.login.homes import ADA, AUTHTOK_ERR, BOB, LoginMachine, answers, crypt
 from tests.opens.conftest import install_command
 from tests.verbs.command import ROOT, pyhome
 
 pytestmark = pytest.mark.root
 
 NEW = b"battery staple"
-GRACE, MANY = 61007, 61777
+GRACE = 61007
 OTHER = 61900
-ADD_KEY = {"x86_64": 248, "aarch64": 217}
 
 # Second mounts: one that comes first and that the user cannot reach; a disk as a whole that the user cannot reach, with the homes
 # of it bound to their place; and places that can be entered and not listed.
@@ -146,28 +145,18 @@ def test_somebody_who_shares_the_home_of_another_is_told_nothing(ada: FscryptMac
     assert ada.pam("login", "bob", f"ruid={BOB}", *answers(PASSWORD, NEW, NEW), "chauthtok")[-1] == "chauthtok 0"
 
 
-# Quotas
-
-
-HOARD = """
-import ctypes, sys, time
-add = ctypes.CDLL(None).syscall
-count = 0
-while add({number}, b"user", b"hoard%d" % count, b"x", 1, -4) >= 0:  # into the user's own keyring
-    count += 1
-print(count, flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_user_whose_quota_of_keys_is_used_up(bare: FscryptMachine) -> None:
-    """The kernel counts keys by uid; root's claim on the home's key is as good, and is given back as well."""
+def test_a_directory_beside_a_plain_home_is_pam_fscrypts_and_passwd_says_so(bare: FscryptMachine) -> None:
+    """The command that it names does what it says."""
     machine = bare
-    machine.add_fscrypt_home("many", MANY, PASSWORD)
-    machine.path("/opt/hoard").write_text(HOARD.format(number=ADD_KEY[os.uname().machine]), encoding="ascii")
-    as_many = ["setpriv", f"--reuid={MANY}", f"--regid={MANY}", "--clear-groups"]
-    with machine.background([*as_many, "python3", "/opt/hoard"]) as hoard:
-        assert int(first_line(hoard)) > 0
-        for _ in range(2):
-            assert machine.log_in(PASSWORD, "sh=many:cat /home/many/secret", name="many") == OPENED
-            assert "Unlocked: No" in machine.fscrypt("status", "/home/many")
+    machine.add_user("ada", ADA, password=crypt(PASSWORD), encrypted=False)
+    machine.run(["install", "-d", "-o", "ada", "-m", "700", "/home/ada/Private"])
+    said = PASSWORD.decode() + "\n"
+    machine.fscrypt("encrypt", "/home/ada/Private", "--source=pam_passphrase", "--user=ada", "--quiet", said=said)
+    machine.fscrypt("lock", "/home/ada/Private", "--user=ada", "--quiet")
+    assert machine.log_in(PASSWORD) == ["auth 0", "setcred 0", "open 0", "close 0"]
+    changed = machine.pam("login", "ada", f"ruid={ADA}", *answers(PASSWORD, NEW, NEW), "chauthtok")
+    assert changed[-1] == "chauthtok 0"
+    (command,) = re.findall(r"'fscrypt (metadata .*)'", " ".join(changed))
+    machine.fscrypt(*command.split(), said=f"{PASSWORD.decode()}\n{NEW.decode()}\n{NEW.decode()}\n")
+    unlock = ("unlock", "/home/ada/Private", f"--unlock-with=/:{machine.protector().name}", "--user=ada")
+    machine.fscrypt(*unlock, said=f"{NEW.decode()}\n")

@@ -24,6 +24,12 @@ PACKAGES = (
     "libpam-systemd", "pamtester", "python3", "python3-click", "python3-rich", "rsync", "systemd",
 )  # fmt: skip
 
+#: For the machines of tests that need the sshd of another release than the one they run on.
+OPENSSH = (
+    "libargon2-1", "libkeyutils1", "mount", "openssh-client", "openssh-server", "passwd", "procps", "python3", "python3-click",
+    "python3-rich", "util-linux",
+)  # fmt: skip
+
 #: Makes the layer in memory, says so, and stays. $1: the cached root, $2: an empty directory.
 _HOLD = """
 mount -t tmpfs -o mode=0755 tmpfs "$2"

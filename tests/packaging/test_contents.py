@@ -23,6 +23,7 @@ EXPECTED = {
     "usr/lib/pyhome/pyhome-worker": 0o755,
     "usr/lib/pyhome/pyhomed": 0o755,
     "usr/lib/systemd/system/pyhome-sync.path": 0o644,
+    "usr/lib/systemd/system/pyhome-sync.timer": 0o644,
     "usr/lib/systemd/system/pyhome-sync.service": 0o644,
     "usr/lib/systemd/system/pyhomed-unlock.socket": 0o644,
     "usr/lib/systemd/system/pyhomed.service": 0o644,
@@ -97,6 +98,13 @@ def test_deb_holds_what_the_design_lists(in_deb: Contents) -> None:
     fixed = {name: mode for name, (mode, _) in in_deb.items() if not name.startswith(TREE)}
     assert {name: mode for name, mode in fixed.items() if name not in DEBIAN_ONLY} == EXPECTED
     assert in_deb.keys() >= DEBIAN_ONLY
+
+
+def test_programs_and_people_can_read_the_documents(deb: Path) -> None:
+    """As they are: a contract for programs is looked up with grep."""
+    names = subprocess.run(["dpkg-deb", "-c", deb], check=True, capture_output=True, text=True).stdout
+    assert names.count("/usr/share/doc/pyhome/json.md\n") == 1
+    assert ".md.gz" not in names
 
 
 def test_tree_is_every_module_and_nothing_else(in_deb: Contents, tree: Path) -> None:

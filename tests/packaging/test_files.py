@@ -25,8 +25,8 @@ OWN_NAMESPACE = (
 )  # fmt: skip
 
 
-#: These are system calls that are refused, and nothing else.
-NO_NAMESPACE = {"ProtectClock", "ProtectHostname"}
+#: These are system calls that are refused, and name spaces of other kinds.
+NO_NAMESPACE = {"ProtectClock", "ProtectHostname", "PrivateNetwork", "PrivateMounts"}
 
 #: Fields that are no lines of the file: one setting for the PAM line of sshd only, and what comes with the value of another.
 NO_LINES = {"ssh_unlock", "locked_wait", "unknown"}
@@ -45,6 +45,7 @@ def test_service_stays_in_the_mount_namespace_of_the_system() -> None:
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case of names
     unit.read(REPOSITORY / "packaging/files/pyhomed.service")
     assert not [name for name in unit["Service"] if name.startswith(OWN_NAMESPACE) and name not in NO_NAMESPACE]
+    assert unit["Service"]["PrivateMounts"] == "no", "which systemd since 254 needs beside PrivateNetwork="
 
 
 @pytest.mark.parametrize("name", ["pyhome", "pyhome-sync", "pyhome-worker", "pyhomed"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.packaging.chroot import Chroot
+from tests.packaging.conftest import install
 
 WHERE = ("/etc", "/var/lib/pam")
 #: What a throw-away system in a chroot cannot have: a daemon, and a kernel of its own.
@@ -74,3 +76,52 @@ def test_what_would_refuse_a_right_password_is_not_done(alone: Chroot) -> None:
     assert done.returncode == 60, done.stdout + done.stderr
     assert "a right password" in done.stderr
     assert alone.snapshot(*WHERE) == before
+
+
+def ours(system: Chroot) -> dict[str, int]:
+    """How often our module is named in each of the shared files."""
+    return {path.name: path.read_text().count("pam_pyhome.so") for path in (system.path / "etc/pam.d").glob("common-*[a-z]")}
+
+
+ONCE = {f"common-{kind}": 1 for kind in ("auth", "account", "password", "session", "session-noninteractive")}
+
+
+def test_files_that_the_site_has_edited(debian: Chroot, deb: Path) -> None:
+    """pam-auth-update leaves them alone. setup and the removal change nothing in them but our lines."""
+    debian.run(
+        "pam-auth-update --disable ecryptfs-utils libpam-mount fscrypt; useradd -m -s /bin/sh ada;"
+        "echo ada:correct-horse | chpasswd;"
+        "sed -i '/^# and here are more/a auth optional pam_faildelay.so delay=1000' /etc/pam.d/common-auth;"
+        "sed -i '/^# end of pam-auth/i # ours' /etc/pam.d/common-session; echo '#' > /etc/pam.d/common-auth.pam-old"
+    )
+    before = debian.snapshot("/etc/pam.d")
+    assert "run 'pyhome setup'" in install(debian, deb)
+    assert debian.snapshot("/etc/pam.d") == before
+    assert complaints(debian) == {"pam.lines"}
+    debian.run("pyhome setup --yes")
+    assert complaints(debian) == set()
+    assert ours(debian) == ONCE
+    # Neither a package nor somebody who wants another profile moves anything.
+    made = debian.snapshot("/etc/pam.d")
+    debian.run("pam-auth-update --package; pam-auth-update --enable mkhomedir")
+    assert debian.snapshot("/etc/pam.d") == made
+    # Misplaced, doubled, edited: what doctor says is what works.
+    debian.run(
+        "cd /etc/pam.d; sed -i '/pam_pyhome/{h;d};/pam_systemd/G' common-session; sed -i '/pam_pyhome/p' common-auth;"
+        "sed -i '/pam_pyhome/s/optional/required/' common-session-noninteractive; sed -i /pam_pyhome/d common-password"
+    )
+    assert complaints(debian) == {"pam.order", "pam.twice", "pam.edited", "pam.password"}
+    debian.run("pyhome setup --yes")
+    assert debian.snapshot("/etc/pam.d") == made
+    # When the site's own lines are gone, pam-auth-update takes the rest for its own.
+    debian.run("cp -a /etc/pam.d /var/lib/pam /root; sed -i /pam_faildelay/d /etc/pam.d/common-auth")
+    debian.run("sed -i '/^# ours/d' /etc/pam.d/common-session; pam-auth-update --enable mkhomedir")
+    assert ours(debian) == ONCE
+    assert "pam_mkhomedir.so" in (debian.path / "etc/pam.d/common-session").read_text()
+    debian.run("pam-auth-update --disable pyhome")
+    assert set(ours(debian).values()) == {0}
+    debian.run("cp -a /root/pam.d /etc; cp -a /root/pam /var/lib; apt-get remove -q -y pyhome")
+    assert debian.snapshot("/etc/pam.d") == before
+    phases = "authenticate acct_mgmt open_session close_session"
+    debian.run(f"pamtester login ada {phases}", stdin="correct-horse\n")
+    assert debian.run(f"pamtester login ada {phases}", stdin="wrong\n", check=False).returncode != 0

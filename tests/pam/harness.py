@@ -11,6 +11,7 @@ Process 1 of the machine is `machine_init.py`; when it ends, everything in the m
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -177,6 +178,12 @@ class Machine:
     def log(self) -> str:
         """The system log so far."""
         return self.path("/run/log").read_text(encoding="utf-8", errors="replace")
+
+    def records(self, *what: str) -> list[dict[str, str]]:
+        """The fields of what journald has been sent so far, oldest first; of these events, by default of all."""
+        self.log()
+        lines = self.path("/run/records").read_bytes().splitlines()
+        return [record for record in map(json.loads, lines) if not what or record["PYHOME_WHAT"] in what]
 
     def state(self, uid: int) -> Path:
         """The run-time directory of a user."""

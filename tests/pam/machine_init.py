@@ -12,9 +12,11 @@ import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 
+CREDENTIALS = struct.Struct("3i")  # of whoever sends a record
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 
 
@@ -78,6 +80,7 @@ def fields(datagram: bytes) -> dict[str, str]:
 def keep_log() -> None:
     """Append what programs log to /run/log, and records for journald with their fields to /run/records, until the input ends."""
     log, journal = listen("/dev/log"), listen("/run/systemd/journal/socket")
+    journal.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     with open("/run/log", "ab", buffering=0) as file, open("/run/records", "ab", buffering=0) as records:
         # Whoever waits for this may have ended.
         with contextlib.suppress(BrokenPipeError):
@@ -85,9 +88,11 @@ def keep_log() -> None:
         while True:
             ready, _, _ = select.select([journal.fileno(), log.fileno(), 0], [], [])
             if journal.fileno() in ready:
-                record = fields(journal.recv(1 << 18))
+                datagram, said, _, _ = journal.recvmsg(1 << 18, socket.CMSG_SPACE(CREDENTIALS.size))
+                record, (pid, _, _) = fields(datagram), CREDENTIALS.unpack(said[0][2])
                 records.write(json.dumps(record).encode() + b"\n")
-                file.write(os.fsencode(f"<{80 + int(record['PRIORITY'])}>{record['SYSLOG_IDENTIFIER']}: {record['MESSAGE']}\n"))
+                speaker = f"{record['SYSLOG_IDENTIFIER']}[{pid}]"
+                file.write(os.fsencode(f"<{80 + int(record['PRIORITY'])}>{speaker}: {record['MESSAGE']}\n"))
             elif log.fileno() in ready:
                 file.write(log.recv(65536).rstrip(b"\n\0") + b"\n")
             elif not os.read(0, 1024):

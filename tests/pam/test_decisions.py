@@ -26,10 +26,19 @@ def test_an_encrypted_home_is_the_workers_business(machine: Machine) -> None:
     assert machine.worker_runs() == ["1", "4", "6", "6"]
 
 
-@pytest.mark.parametrize("user", ["root", "daemon", "nobody", "nemo", "toor", "below"])
+def test_a_user_below_the_ordinary_ones_is_told_that_the_home_is_left_alone(machine: Machine) -> None:
+    machine.add_user("below", 501)
+    said = machine.pam("test", "below", *ALL)
+    assert [line for line in said if not line.startswith("message")] == NOTHING
+    told = [line for line in said if line.startswith("message")]
+    assert len(told) == 2
+    assert all("The encrypted home of below is left alone, because uid 501 is below UID_MIN" in line for line in told)
+    assert machine.worker_runs() == []
+
+
+@pytest.mark.parametrize("user", ["root", "daemon", "nobody", "nemo", "toor"])
 def test_root_system_users_and_strangers(machine: Machine, user: str) -> None:
-    machine.add_user("toor", 0)
-    machine.add_user("below", 999)  # both with what makes an encrypted home
+    machine.add_user("toor", 0)  # with what makes an encrypted home
     assert_nothing(machine, "test", user)
 
 
@@ -50,7 +59,8 @@ def test_no_program_is_run_for_them(machine: Machine) -> None:
 
 def test_where_ordinary_users_begin_is_said_by_login_defs(machine: Machine) -> None:
     machine.path("/etc/login.defs").write_text("# UID_MIN 5\nUID_MIN 62000\nSYS_UID_MIN 100\n", encoding="ascii")
-    assert_nothing(machine, "test", "ada")
+    machine.pam("test", "ada", *ALL)
+    assert machine.worker_runs() == []
     machine.path("/etc/login.defs").write_text("UID_MIN\t\t61001\n", encoding="ascii")
     assert machine.pam("test", "ada", "open") == ["open 0"]
     # What is no number, or too large for one, changes nothing.
@@ -331,8 +341,8 @@ def test_debug_says_what_was_decided(machine: Machine) -> None:
     machine.write_pam("test", "debug")
     machine.pam("test", "bob", "open")
     machine.pam("test", "ada", "open")
-    assert "open for bob: no encrypted home" in machine.log()
-    assert "open for ada: asking a worker" in machine.log()
+    assert "user bob: what the module does: open: no encrypted home" in machine.log()
+    assert "user ada: what the module does: open: asking a worker" in machine.log()
 
 
 def test_a_user_who_is_not_named_is_asked_for(machine: Machine) -> None:

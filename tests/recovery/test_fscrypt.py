@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
+import pexpect  # type: ignore[import-untyped]  # the package has no annotations
 import pytest
 
 from pam_pyhome.formats import broker
@@ -16,7 +18,7 @@ from tests.fscrypt.homes import OPENED, READ, FscryptMachine
 from tests.login.homes import ADA, AUTHINFO_UNAVAIL, BOB, answers, crypt, differences
 from tests.pam.harness import eventually
 from tests.recovery.conftest import KEY, PASSWORD, install
-from tests.verbs.command import ROOT, Ran, pyhome
+from tests.verbs.command import ROOT, Ran, on_terminal, pyhome
 from tests.verbs.test_hostile import send
 
 if TYPE_CHECKING:
@@ -112,6 +114,37 @@ def test_a_login_after_a_reset_takes_it_for_the_old_password(place: FscryptMachi
     assert [line for line in lines if not line.startswith("message")] == OPENED
     everybody_opens(place, NEW)
     assert not place.opens(PASSWORD)
+
+
+def test_a_slip_in_a_key_is_not_the_end_of_a_login(place: FscryptMachine) -> None:
+    reset(place, NEW)
+    slips = (KEY.replace(b"0m308", b"0m309"), KEY.replace(b"0m308", b"0m30a"))
+    lines = place.pam("login", "ada", *answers(NEW, *slips, KEY), "auth", "setcred", "open", READ, "close")
+    assert [line for line in lines if not line.startswith("message")] == OPENED
+    assert sum("This recovery key is mistyped in group 3; please type it once more" in line for line in lines) == 2
+
+
+def test_a_key_that_cannot_be_printed_is_not_the_one(place: FscryptMachine) -> None:
+    """The old one opens the home, and no new one does."""
+    before = [path.read_bytes() for path in recovery_protectors(place)]
+    script = "cd /; printf 'correct horse\\n' | /usr/bin/pyhome recovery new --password-file - ada >/dev/full"
+    done = subprocess.run(place.enter(["/bin/sh", "-c", script], {}), capture_output=True, text=True, timeout=60)
+    line = "pyhome: the standard output cannot be written: No space left on device; send it somewhere else, and start again: "
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"{line}nothing was changed\n")
+    assert [path.read_bytes() for path in recovery_protectors(place)] == before
+
+
+def test_a_slip_at_the_prompt_is_named_and_the_key_is_shown(place: FscryptMachine) -> None:
+    terminal = on_terminal(place, ROOT, "recovery", "test", "ada")
+    terminal.expect_exact("Recovery key: ")
+    terminal.sendline(KEY.replace(b"0m308", b"0m309").decode())
+    terminal.expect_exact("0m309")  # it is seen while it is typed
+    terminal.expect_exact("This recovery key is mistyped in group 3; type it once more, it is shown now.")
+    terminal.expect_exact("Recovery key: ")
+    terminal.sendline(KEY.decode())
+    terminal.expect_exact("This recovery key opens the home of ada.")
+    terminal.expect_exact(pexpect.EOF)
 
 
 def test_passwd_takes_it_for_the_old_password(place: FscryptMachine) -> None:

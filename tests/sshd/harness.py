@@ -41,8 +41,8 @@ class _NoBuild(Build):
 class SshdMachine(Machine):
     """Use as a context manager. `key` is a private key of the client, `line` its line in authorized_keys."""
 
-    def __init__(self, base: Path) -> None:
-        super().__init__(base, _NoBuild())
+    def __init__(self, base: Path, lower: Path = Path("/")) -> None:
+        super().__init__(base, _NoBuild(), lower)
         self._directory = base
         self._sshd: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -167,7 +167,7 @@ class SshdMachine(Machine):
         self.path("/run/sshd").mkdir(exist_ok=True)
         which = ["-C", f"user={user},host=h,addr=127.0.0.1"] if user else []
         dump = self.run(["/usr/sbin/sshd", "-T", *which])
-        return next(line.partition(" ")[2] for line in dump.splitlines() if line.startswith("authorizedkeysfile"))
+        return next(line.partition(" ")[2] for line in dump.splitlines() if line.lower().startswith("authorizedkeysfile"))
 
     # pyhome
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pam_pyhome.sshd.config import UNLOCK_METHODS
-from tests.pam.harness import REPOSITORY
+from tests.pam.harness import ENVIRONMENT, REPOSITORY
 from tests.sshd.harness import ADA, BOB, CONFIG, DROP_IN, LAYOUT, PYHOME
 
 if TYPE_CHECKING:
@@ -188,3 +190,89 @@ def test_the_files_are_as_they_must_be_whatever_the_umask(machine: SshdMachine) 
     for path, mode in ((LAYOUT, 0o755), (LAYOUT / "ada", 0o644), (DROP_IN, 0o644)):
         status = machine.path(path).stat()
         assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 0, mode)
+
+
+# Keys that are in no file of a home
+
+
+def test_the_configuration_of_the_distribution_counts_where_there_is_no_other(machine: SshdMachine) -> None:
+    """As openSUSE has it."""
+    machine.path("/usr/etc/ssh").mkdir(parents=True)
+    machine.path("/etc/ssh/sshd_config").rename(machine.path("/usr/etc/ssh/sshd_config"))
+    machine.authorize("ada", machine.line)
+    before = machine.etc()
+    machine.start_sshd("-f", "/usr/etc/ssh/sshd_config")
+    machine.pyhome("apply", "--yes")
+    machine.hide_home("ada")
+    assert machine.lets_in("ada", machine.key)
+    assert f"{LAYOUT}/ada answers" in machine.pyhome("check", "ada")
+    machine.pyhome("revert", "--yes")
+    assert machine.etc() == before
+
+
+def doctor(machine: SshdMachine, user: str) -> dict[str, tuple[str, str]]:
+    """Level and sentence of what `pyhome doctor` finds about sshd and the user's keys."""
+    command = machine.enter([*PYHOME, "doctor", "--json", user], ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)})
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    findings = json.loads(ran.stdout)["findings"]
+    return {each["check"]: (each["level"], each["text"]) for each in findings if each["check"].startswith(("sshd.", "keys."))}
+
+
+@pytest.mark.parametrize("files", ["AuthorizedKeysFile none\n", ""])
+def test_keys_that_come_from_a_command_only(machine: SshdMachine, files: str) -> None:
+    command = machine.path("/usr/local/bin/keys")
+    command.write_bytes(b"#!/bin/sh\necho '" + machine.line.strip() + b"'\n")
+    command.chmod(0o755)
+    machine.encrypt("ada")
+    machine.config(f"{CONFIG}{files}AuthorizedKeysCommand /usr/local/bin/keys\nAuthorizedKeysCommandUser nobody\n")
+    machine.start_sshd()
+    machine.hide_home("ada")
+    assert machine.lets_in("ada", machine.key)
+    if not files:
+        machine.pyhome("apply", "--yes")
+    said = machine.pyhome("check", "ada")
+    assert "AuthorizedKeysCommand /usr/local/bin/keys may give sshd keys, also while the home is locked" in said
+    found = doctor(machine, "ada")
+    assert found["keys.authorized"][0] == "ok"
+    assert "/usr/local/bin/keys" in found["keys.authorized"][1]
+    assert found["sshd.unlock"] == ("warn", "logs in by key to a locked home, and nothing asks for its password")
+
+
+def test_whoever_has_no_keys_logs_in_by_password_if_sshd_takes_any(machine: SshdMachine) -> None:
+    machine.encrypt("ada")
+    assert doctor(machine, "ada")["keys.authorized"] == ("skip", "has no keys that sshd could read now, and logs in by password")
+    machine.config(f"{CONFIG}PasswordAuthentication no\n")
+    assert doctor(machine, "ada")["keys.authorized"][0] == "warn"
+
+
+def test_principals_in_homes_are_named(machine: SshdMachine) -> None:
+    """A certificate lets in while the home is open, and not while it is locked."""
+    authority, line = machine.new_key("authority")
+    machine.path("/etc/ssh/ca.pub").write_bytes(line)
+    subprocess.run(["ssh-keygen", "-q", "-s", str(authority), "-I", "x", "-n", "staff", f"{machine.key}.pub"], check=True)
+    machine.config(f"{CONFIG}TrustedUserCAKeys /etc/ssh/ca.pub\nAuthorizedPrincipalsFile %h/.ssh/authorized_principals\n")
+    machine.authorize("ada", b"staff\n", "authorized_principals")
+    machine.encrypt("ada")
+    machine.start_sshd()
+    assert machine.lets_in("ada", machine.key)
+    words = "AuthorizedPrincipalsFile %h/.ssh/authorized_principals is in the homes"
+    for verb in (["plan"], ["apply", "--yes"], ["check", "ada"]):
+        assert f"/etc/ssh/sshd_config:6: {words}" in machine.pyhome(*verb)
+    assert words in doctor(machine, "ada")["sshd.principals"][1]
+    machine.hide_home("ada")
+    assert not machine.lets_in("ada", machine.key)
+    assert "but not while the home is locked" in machine.pyhome("check", "ada")
+
+
+def test_those_whose_keys_cannot_be_read_are_named(machine: SshdMachine) -> None:
+    machine.authorize("ada", machine.line)
+    machine.pyhome("apply", "--yes")
+    for user in ("ada", "bob"):
+        machine.encrypt(user)
+        machine.hide_home(user)
+    machine.settle()
+    for verb in (["plan"], ["apply", "--yes"], ["apply", "--yes"], ["check"]):
+        said = machine.pyhome(*verb)
+        assert "are locked, so sshd has no keys of theirs: bob" in said, verb
+        assert "are locked, so sshd has their keys as they were when they were last read: ada" in said, verb
+    assert "(2 users)" not in said

@@ -1,4 +1,4 @@
-"""The forwarded agent of an OpenSSH that puts the socket into the home: from 10.1 on, here Debian testing's with its Python."""
+"""The forwarded agent of an OpenSSH that puts the socket into the home: from 10.1 on, here Debian unstable's with its Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.packaging.chroot import cached_root
+from tests.packaging.chroot import OPENSSH, cached_root
 from tests.stub.place import BASH, RIGHT, STATUS_LOCKED, Place, ended, eventually
 
 if TYPE_CHECKING:
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
     from tests.pam.harness import Build
 
-SUITE = "testing"
-PACKAGES = ("openssh-client", "openssh-server", "mount", "passwd", "procps", "python3", "python3-click", "util-linux")
+SUITE = "sid"
 LISTED = r"256 SHA256:\S+ .*\(ED25519\)"
 
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory, build: Build) -> Iterator[Place]:
     """A machine of that release; ada has the login shell as an administrator gives it."""
-    with Place(tmp_path_factory.mktemp("there"), build, cached_root(SUITE, PACKAGES, "openssh")) as place:
+    with Place(tmp_path_factory.mktemp("there"), build, cached_root(SUITE, OPENSSH, "openssh")) as place:
         place.set_shell("ada", BASH)
         place.machine.run(["add-shell", "/usr/lib/pyhome/pyhome-shell"])
         place.machine.run(["/usr/bin/python3", "-I", "/usr/bin/pyhome", "shell", "enable", "--yes", "ada"])

@@ -297,8 +297,8 @@ FAILURES: dict[str, tuple[list[str], bytes, int, list[str]]] = {
     "too few arguments": (["rewrap", "FILE", "x"], b"", 2, ["see 'pyhome ecryptfs rewrap --help'"]),
     "no arguments": (["wrap"], b"", 2, ["FILE is missing; see 'pyhome ecryptfs wrap --help'"]),
     "a passphrase to add": (["add-passphrase", "x"], b"", 2, ["not taken from the command line; see"]),
-    "an unknown option": (["add-passphrase", "--all"], b"", 2, ["there is no option --all; see"]),
-    "an unknown verb": (["unlock"], b"", 2, ["there is no verb 'unlock'; see 'pyhome ecryptfs --help'"]),
+    "an unknown option": (["add-passphrase", "--all"], b"", 2, ["No such option: --all; see"]),
+    "an unknown verb": (["unlock"], b"", 2, ["No such command 'unlock'; see 'pyhome ecryptfs --help'"]),
     "a line break in a path": (["unwrap", "new\nline", "x"], b"", 1, ["new\\nline: No such file"]),
 }
 

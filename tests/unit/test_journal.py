@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import pytest
+
 from pam_pyhome import events
 from pam_pyhome.events import Event
+from pam_pyhome.kernel import log
+from tests.pam.machine_init import fields
 
 ROOT = Path(__file__).parents[2]
 EVENTS = {name: value for name, value in vars(events).items() if isinstance(value, Event)}
@@ -29,6 +34,20 @@ def test_the_page_has_the_fields() -> None:
     python = set(re.findall(r'^        "([A-Z_]+)": ', (ROOT / "pam_pyhome/kernel/log.py").read_text(), re.MULTILINE))
     shim = set(re.findall(r'add\(&fields, "([A-Z_]+)"', (ROOT / "pam_pyhome/host/record.c").read_text()))
     assert documented == python == shim
+
+
+def test_the_examples_are_what_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(log, "_send", lambda _path, datagram: sent.append(datagram))
+    examples = [json.loads(text) for text in re.findall(r"^    \{\n.*?^    \}\n", PAGE, re.MULTILINE | re.DOTALL)]
+    assert len(examples) == 2
+    for shown in examples:
+        log.begin(shown["SYSLOG_IDENTIFIER"])
+        event = next(event for event in EVENTS.values() if event.name == shown["PYHOME_WHAT"])
+        whose = log.Person(shown["USER"], int(shown["UID"]), shown["HOME"])
+        log.log(event, shown.get("PYHOME_WHY", ""), whose, service=shown.get("PYHOME_SERVICE", ""))
+        assert fields(sent.pop()) == shown
+    log.begin("pyhome")
 
 
 def test_examples_name_events() -> None:

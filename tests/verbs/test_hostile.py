@@ -168,6 +168,8 @@ def test_a_directory_of_somebody_else_in_the_place_of_the_own_one(served: LoginM
     link = served.path("/home/ada/.ecryptfs")
     link.unlink()
     link.symlink_to("/home/.ecryptfs/bob/.ecryptfs")
+    assert pyhome(served, ADA, "status").out.startswith("The home of ada is locked")
+    served.run(["mv", "/home/.ecryptfs/ada/.ecryptfs", "/home/.ecryptfs/elsewhere"])
     ran = pyhome(served, ADA, "status")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("The home of ada is in an unknown state: /home/ada/.ecryptfs: ")

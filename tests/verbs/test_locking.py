@@ -38,7 +38,7 @@ def test_locking_drops_the_record_and_the_keys(served: LoginMachine, uid: int) -
         keyutils.read_key(serial)
     assert refused.value.args[0] == 128  # EKEYREVOKED
     keyutils.unlink(serial, keyutils.KEY_SPEC_USER_KEYRING)
-    assert "locked the home as asked by pid" in served.log()
+    assert "locked the home: as asked by pid" in served.log()
     going_on.kill(pid)
 
 

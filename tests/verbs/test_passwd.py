@@ -68,8 +68,9 @@ def test_typed_at_a_terminal(own: LoginMachine) -> None:
 
 
 def test_new_passwords_that_differ(own: LoginMachine) -> None:
+    """They are asked for again, and an empty one is, too."""
     terminal = on_terminal(own, ADA, "passwd")
-    for typed in (PASSWORD, NEW, b"something else"):
+    for typed in (PASSWORD, NEW, b"something else", b"", NEW, b"yet another"):
         terminal.expect_exact(": ")
         terminal.waitnoecho()
         terminal.sendline(typed.decode())

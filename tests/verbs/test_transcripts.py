@@ -32,13 +32,14 @@ The home of ada is locked.
   Opens      at login, with the login password; locks after the last session
   Sessions   none
   Used by    nobody
+  Recovery   no key: 'pyhome recovery new' makes one
   Key slots  /home/.ecryptfs/ada/.ecryptfs/wrapped-passphrase: login password
   Next       it opens at the next login with the password; 'pyhome unlock ada' opens it now
 """
 LISTED_BY_ROOT = """\
-USER  STATE   BACKEND   SINCE  SESSIONS  HOME
-ada   locked  ecryptfs  -      0         /home/ada
-bob   locked  ecryptfs  -      0         /home/bob
+USER  STATE   BACKEND   SINCE  SESSIONS  RECOVERY  HOME       TROUBLE
+ada   locked  ecryptfs  -      0         none      /home/ada  -
+bob   locked  ecryptfs  -      0         none      /home/bob  -
 """
 LISTED_BY_ADA = "".join(LISTED_BY_ROOT.splitlines(keepends=True)[:2])
 

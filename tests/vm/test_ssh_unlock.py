@@ -117,6 +117,12 @@ def test_keys_do_not_outlive_their_account(vm: VM, laid_out: Person, keys: tuple
     uid = vm.out("id -u zoe")
     vm.run(f"userdel --remove zoe && useradd --create-home --shell /bin/sh --uid {uid} zoe")
     vm.wait_until("! test -e /etc/ssh/authorized_keys.d/zoe", 60)
+    # A home without encryption has no session of ours: a key that is taken out of it goes within a minute.
+    vm.run("install -d -m 700 -o zoe -g zoe /home/zoe/.ssh")
+    vm.put(keys[0].with_suffix(".pub"), "/home/zoe/.ssh/authorized_keys")
+    vm.run("chown zoe: /home/zoe/.ssh/* && pyhome sshd sync --yes zoe && test -e /etc/ssh/authorized_keys.d/zoe")
+    vm.run("rm -r /home/zoe/.ssh")
+    vm.wait_until("! test -e /etc/ssh/authorized_keys.d/zoe", 100)
     vm.run("userdel --remove zoe", check=False)
 
 

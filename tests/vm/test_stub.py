@@ -437,7 +437,11 @@ def test_a_login_by_password_is_not_asked_twice(ada: Person, vm: VM) -> None:
 
 @ONCE
 def test_removing_the_package_gives_the_shell_back(vm: VM, ada: Person) -> None:
-    """Tried without removing: what would be done first is done, and then taken back."""
+    """Tried without removing: what would be done first is done, and then taken back. Before, chsh has changed the real shell."""
+    for real in ("/bin/dash", "/bin/bash"):
+        vm.run(f"chsh -s {real} {ada.name}")
+        vm.wait_for(lambda: vm.out(f"getent passwd {ada.name}").endswith(STUB), "pyhome-shell is back", 30)
+        assert vm.out("grep -v '^#' /etc/pyhome-shells") == f"{ada.name}:{real}"
     vm.run("sh -e /var/lib/dpkg/info/pyhome.prerm upgrade 99")
     assert vm.out("getent passwd ada").endswith(STUB)
     vm.run("(sed '/pam-auth-update/,$d' /var/lib/dpkg/info/pyhome.prerm; echo fi) > /root/prerm; sh -e /root/prerm remove")

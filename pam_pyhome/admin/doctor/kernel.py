@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from typing import TYPE_CHECKING
 
-from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
-from pam_pyhome.formats.words import quoted
+from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding, edit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
+#: The packages with a kernel that has eCryptfs, as far as the distributions have one.
+_KERNELS = {"apt-get": "apt-get install linux-image-amd64", "pacman": "pacman -S linux"}
 _MODPROBE = ("/etc/modprobe.d/*.conf", "/run/modprobe.d/*.conf", "/usr/lib/modprobe.d/*.conf", "/lib/modprobe.d/*.conf")
 
 
-def check(backend: str) -> Iterator[Finding]:
-    """eCryptfs, unless the home is known to be of another kind, and AES in the processor."""
-    if backend in {"", "ecryptfs"}:
-        yield _about_ecryptfs()
+def check(kinds: Collection[str]) -> Iterator[Finding]:
+    """What the homes of these `kinds` need, and AES in the processor."""
+    yield _about_ecryptfs(needed="ecryptfs" in kinds)
     yield _about_aes()
 
 
-def _about_ecryptfs() -> Finding:
+def _about_ecryptfs(*, needed: bool) -> Finding:
     name, subject = "kernel.ecryptfs", f"kernel {os.uname().release}"
     if any(line.split()[-1:] == ["ecryptfs"] for line in read_lines("/proc/filesystems")):
         return Finding(OK, name, subject, "has eCryptfs")
     blocked = _blocked("ecryptfs")
-    if blocked is not None:
-        return Finding(FAIL, name, subject, f"may not load eCryptfs: {blocked}", f"editor {quoted(blocked.rpartition(':')[0])}")
-    if _is_module("ecryptfs"):
+    if blocked is None and _is_module("ecryptfs"):
         return Finding(OK, name, subject, "has eCryptfs as a module that is loaded when it is needed")
-    text = "has no eCryptfs, so no eCryptfs home can be mounted"
-    return Finding(FAIL, name, subject, text, "install a kernel with CONFIG_ECRYPT_FS, as linux-image-amd64 or linux is")
+    if not needed:
+        return Finding(SKIP, name, subject, "has no eCryptfs, which no home here needs")
+    if blocked is not None:
+        return Finding(FAIL, name, subject, f"may not load eCryptfs: {blocked}", edit(blocked.rpartition(":")[0]))
+    text = "has no eCryptfs, so no eCryptfs home can be mounted; it takes a kernel with CONFIG_ECRYPT_FS"
+    return Finding(FAIL, name, subject, text, next((words for tool, words in _KERNELS.items() if shutil.which(tool)), ""))
 
 
 def _blocked(module: str) -> str | None:

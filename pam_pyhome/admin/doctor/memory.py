@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DEPTH_MAX = 8
+_NO_CORES = "/etc/systemd/coredump.conf.d"
+_SYSCTL = "/etc/sysctl.d/99-local.conf"
 _COREDUMP = ("/usr/lib/systemd/coredump.conf", "/etc/systemd/coredump.conf", "/etc/systemd/coredump.conf.d/*.conf")
 
 
@@ -69,10 +71,15 @@ def _about_dumps() -> Iterator[Finding]:
     dumpable = "".join(read_lines("/proc/sys/fs/suid_dumpable")).strip()
     if dumpable == "1":
         text = "is 1: programs that change their user, like sshd and su, dump cores that anybody may read"
-        yield Finding(WARN, "dumps.setuid", "fs.suid_dumpable", text, "sysctl -w fs.suid_dumpable=0")
+        yield Finding(WARN, "dumps.setuid", "fs.suid_dumpable", text, _set("fs.suid_dumpable = 0"))
     else:
         yield Finding(OK, "dumps.setuid", "fs.suid_dumpable", f"is {dumpable}" if dumpable else "is not set")
     yield _about_pattern("".join(read_lines("/proc/sys/kernel/core_pattern")).strip())
+
+
+def _set(line: str) -> str:
+    """The command that sets a setting of the kernel now and at each start of the machine."""
+    return f"echo '{line}' >> {_SYSCTL} && sysctl --load={_SYSCTL}"
 
 
 def _about_pattern(pattern: str) -> Finding:
@@ -81,10 +88,10 @@ def _about_pattern(pattern: str) -> Finding:
         return Finding(OK, check, subject, "systemd-coredump keeps no cores in files")
     if pattern.startswith("/"):
         text = f"is {pattern}: what programs had in memory is written there, outside of encrypted homes"
-        return Finding(WARN, check, subject, text, "sysctl -w kernel.core_pattern=core")
+        return Finding(WARN, check, subject, text, _set("kernel.core_pattern = core"))
     if "systemd-coredump" in pattern:
         text = "systemd-coredump keeps what programs had in memory in /var/lib/systemd/coredump, outside of encrypted homes"
-        mend = r"printf '[Coredump]\nStorage=none\n' | install -D -m 0644 /dev/stdin /etc/systemd/coredump.conf.d/storage.conf"
+        mend = rf"mkdir -p {_NO_CORES} && printf '[Coredump]\nStorage=none\n' > {_NO_CORES}/99-local.conf"
         return Finding(WARN, check, subject, text, mend)
     if pattern.startswith("|"):
         return Finding(SKIP, check, subject, f"{pattern} is asked; where it writes is not known")

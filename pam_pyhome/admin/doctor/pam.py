@@ -1,14 +1,14 @@
-"""Which PAM services reach pam_pyhome, after what, and what a right password does there."""
+"""Whether the PAM services reach pam_pyhome as they should: each cause once, with what to type about it."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pam_pyhome.admin import pam_files
-from pam_pyhome.admin.doctor import answers
-from pam_pyhome.admin.doctor.answers import PYHOME, Person
-from pam_pyhome.admin.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pam_pyhome.admin import pam_files, pam_plan
+from pam_pyhome.admin.doctor import services
+from pam_pyhome.admin.doctor.answers import Person
+from pam_pyhome.admin.doctor.finding import FAIL, SKIP, WARN, Finding, edit
 from pam_pyhome.formats import pam_stack
 from pam_pyhome.formats.words import quoted
 
@@ -16,288 +16,79 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pam_pyhome.admin.pam_files import Files
-    from pam_pyhome.formats.pam_stack import Outcome, Rule
 
-#: People log in through these, so a password that is typed there is to open the home.
-LOGINS = {
-    "login", "remote", "sshd", "gdm-password", "gdm3", "gdm", "lightdm", "sddm", "kde", "lxdm", "xdm", "slim", "greetd", "ly",
-    "xrdp-sesman", "cockpit",
-}  # fmt: skip
-#: These have to make a session keyring of the login's own, as all distributions have it.
-WITH_KEYRING = {"login", "sshd", "gdm-password", "sddm"}
-#: Passwords are changed here.
-CHANGES = ("passwd",)
-#: Services that ask a user of their own, or for something else than a password.
-_GREETERS = ("-greeter", "-launch-environment", "-autologin", "-fingerprint", "-smartcard")
-_RELINE = "pyhome setup"
-
-
-class Walked(NamedTuple):
-    """What a service does with a right and a wrong password, and with the session and the password change behind it."""
-
-    right: Outcome
-    wrong: Outcome
-    session: Outcome
-    password: Outcome
-
-
-def walk(files: Files, service: str, person: Person | None = None) -> Walked:
-    """Follow all stacks of a service."""
-    whose = person or Person(service)
-
-    def outcome(kind: str, who: Person) -> Outcome:
-        return pam_stack.walk(
-            pam_stack.chain(files, service, kind),
-            lambda rule: answers.answer(rule, who, present=pam_files.module_path(rule.target) is not None),
-        )
-
-    right = outcome("auth", whose._replace(right=True))
-    return Walked(
-        right, outcome("auth", whose._replace(right=False)), outcome("session", whose), outcome("password", whose)
-    )
-
-
-def place_of(outcome: Outcome, module: str = PYHOME) -> int | None:
-    """At which place of the trail a module was reached; None if it was not. What asks after a public key does not count."""
-    for at, passed in enumerate(outcome.trail):
-        if passed.rule.module == module and "ssh-unlock" not in passed.rule.arguments:
-            return at
-    return None
-
-
-def verifier(outcome: Outcome) -> Rule | None:
-    """The rule that has verified the password."""
-    return next((each.rule for each in outcome.trail if each.code == "success" and answers.verifies(each.rule)), None)
+_NAMED_MAX = 3
+_BY_LINES = {"pam.auth", "pam.account", "pam.session", "pam.password"}
 
 
 def check(skipped: Sequence[str], person: Person | None = None) -> Iterator[Finding]:
-    """One finding for each service at least. `skipped` are the services that the configuration leaves out."""
+    """What is wrong, once for each cause, and one finding for each service that is in order."""
     try:
         files = pam_files.read_all()
     except OSError as error:
         yield Finding(FAIL, "pam.files", str(error.filename), error.strerror or "cannot be read")
         return
     yield from _about_files(files)
+    found = _causes(files, list(services.problems(files, skipped, person)))
+    yield from _merged(list(pam_plan.cures(found)))
     for service in pam_files.services(files):
-        if service in CHANGES:
+        if service in services.CHANGES:
             continue
         if service in skipped:
             yield Finding(SKIP, "pam.service", service, "is on the list of services that leave homes alone (skip_services)")
-        else:
-            whose = (person or Person(service))._replace(service=service)
-            yield from about_service(service, walk(files, service, whose))
-            yield from _about_early(files, whose)
-    yield from about_changes(files, person)
+            continue
+        whose = (person or Person(service))._replace(service=service)
+        told = services.about_service(service, services.walk(files, service, whose))
+        yield from (each for each in told if each.level not in (WARN, FAIL))
+    yield from (each for each in services.about_changes(files, person) if each.level not in (WARN, FAIL))
 
 
 def _about_files(files: Files) -> Iterator[Finding]:
-    rules = [rule for name in sorted(files) for rule in files[name]]
+    rules = [rule for name in sorted(files) if not pam_files.is_kept_aside(name) for rule in files[name]]
     for rule in rules:
         if rule.defect:
             text = f"{rule.defect}, so libpam refuses everybody there"
-            yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {quoted(rule.file)}")
+            yield Finding(FAIL, "pam.syntax", rule.place, text, edit(rule.file))
         elif rule.includes and rule.target not in files:
             text = f"includes {rule.target}, which is not there, so libpam refuses everybody there"
-            yield Finding(FAIL, "pam.syntax", rule.place, text, f"editor {quoted(rule.file)}")
+            yield Finding(FAIL, "pam.syntax", rule.place, text, edit(rule.file))
     for path in sorted({rule.file for rule in rules}):
         status = os.stat(path)
         if status.st_uid != 0 or status.st_mode & 0o022:
             text = f"belongs to uid {status.st_uid} with mode {status.st_mode & 0o7777:04o}: others than root can change it"
             yield Finding(FAIL, "pam.owner", path, text, f"chown root: {quoted(path)} && chmod 0644 {quoted(path)}")
-    if not any(rule.module == PYHOME for rule in rules):
-        yield Finding(FAIL, "pam.lines", "/etc/pam.d", "no service has a line with pam_pyhome.so", _RELINE)
 
 
-def about_service(service: str, walked: Walked) -> Iterator[Finding]:
-    """What a right password does, and what is wrong with how it does it."""
-    verified = verifier(walked.right)
-    auth, session = place_of(walked.right), place_of(walked.session)
-    problems = list(_about_auth(service, walked))
-    if verified is not None:
-        problems += [*_about_session(service, walked), *_about_others(service, walked)]
-    yield from problems
-    if any(each.level == FAIL for each in problems):
-        return
-    if verified is None:
-        text = "verifies no password" if walked.right.code == pam_stack.SUCCESS else "lets no ordinary user in by password"
-        yield Finding(SKIP, "pam.service", service, text)
-    elif auth is None and session is None:
-        yield Finding(SKIP, "pam.service", service, f"a right password ({verified.place}) leaves the home as it is")
-    elif auth is not None and session is not None:
-        line = walked.right.trail[auth].rule
-        text = f"a right password, verified by {verified.module}, opens the home ({line.place}, then {_line(walked.session)})"
-        if place_of(walked.session, "pam_keyinit") is not None:
-            text += ", with a session keyring of its own"
-        yield Finding(OK, "pam.service", service, text)
-    elif session is None:
-        yield Finding(SKIP, "pam.service", service, "a right password is noticed, but there is no session to open the home for")
-    else:
-        text = f"a right password ({verified.place}) leaves the home as it is, and an open one stays open ({_line(walked.session)})"
-        yield Finding(SKIP, "pam.service", service, text)
+def _causes(files: Files, found: Sequence[Finding]) -> list[Finding]:
+    """Without what only follows from another finding."""
+    checks = {(each.check, each.subject) for each in found}
+    no_lines = any(each.check == "pam.lines" for each in found)
+    deciding = {each.mend for each in found if each.check == "pam.bypass"}
+
+    def follows(each: Finding) -> bool:
+        if each.check in _BY_LINES and (no_lines or ("pam.refused", each.subject) in checks):
+            return True
+        if each.check == "pam.refused" and each.mend in deciding:
+            return True
+        return each.subject in files and _is_broken(files, each.subject)
+
+    return [each for each in found if not follows(each)]
 
 
-def _line(outcome: Outcome) -> str:
-    at = place_of(outcome)
-    return "" if at is None else outcome.trail[at].rule.place
+def _is_broken(files: Files, service: str) -> bool:
+    """Whether libpam cannot read what a service asks for, so that nothing else about it counts."""
+    return any(step.rule.defect for kind in pam_stack.KINDS for step in pam_stack.chain(files, service, kind))
 
 
-def _about_auth(service: str, walked: Walked) -> Iterator[Finding]:
-    right, wrong = walked.right, walked.wrong
-    verified = verifier(right)
-    if verified is None:
-        if service in LOGINS and place_of(walked.session) is None:
-            yield Finding(FAIL, "pam.auth", service, "nothing verifies a password, and pam_pyhome is not reached", _RELINE)
-        return
-    if right.code != pam_stack.SUCCESS:
-        last = right.trail[-1]
-        text = f"refuses even a right password, at {last.rule.place} ({last.rule.module} answers {last.code})"
-        yield Finding(FAIL, "pam.refused", service, text, f"editor {quoted(last.rule.file)}")
-    elif wrong.code == pam_stack.SUCCESS and not service.endswith(_GREETERS):
-        text = f"lets in with a wrong password: {verified.place} is not decisive"
-        yield Finding(FAIL, "pam.bypass", service, text, f"editor {quoted(verified.file)}")
-    auth = place_of(right)
-    if auth is None:
-        if service in LOGINS:
-            text = f"a right password ({verified.place}) never reaches pam_pyhome, so the home stays locked"
-            yield Finding(FAIL, "pam.auth", service, text, _RELINE)
-        return
-    rule = right.trail[auth].rule
-    if verified in [each.rule for each in right.trail[auth + 1 :]]:
-        text = f"{rule.place} is asked before the password has been verified; it belongs behind {verified.place}"
-        yield Finding(WARN, "pam.order", service, text, f"editor {quoted(rule.file)}")
-    if right.trail[auth].code == pam_stack.UNKNOWN_MODULE:
-        yield Finding(FAIL, "pam.module", service, f"{rule.place} names {rule.target}, which is not installed", _REINSTALL)
-
-
-_REINSTALL = "reinstall pyhome"
-#: These judge the account, or the place it comes from: whoever then gives the right password is still its owner.
-_ABOUT_ACCOUNTS = {
-    "pam_faillock", "pam_tally2", "pam_shells", "pam_nologin", "pam_securetty", "pam_selinux_permit", "pam_access", "pam_time",
-    "pam_listfile", "pam_succeed_if", "pam_usertype", "pam_localuser", "pam_rootok", "pam_group", "pam_gdm",
-}  # fmt: skip
-
-
-def _about_early(files: Files, person: Person) -> Iterator[Finding]:
-    """Modules after whose failure the stack goes on, so that pam_pyhome, which is told nothing of it, derives keys all the same."""
-    steps = pam_stack.chain(files, person.service, "auth")
-
-    def present(rule: Rule) -> bool:
-        return pam_files.module_path(rule.target) is not None
-
-    def follow(failing: Rule | None) -> Outcome:
-        return pam_stack.walk(
-            steps, lambda rule: "auth_err" if rule == failing else answers.answer(rule, person, present=present(rule))
-        )
-
-    right = follow(None)
-    before = right.trail[: place_of(right) or 0] if right.code == pam_stack.SUCCESS else ()
-    for rule in (each.rule for each in before):
-        if rule.module in _ABOUT_ACCOUNTS or not answers.asks_more(rule, present=present(rule)):
-            continue
-        refused = follow(rule)
-        at = place_of(refused)
-        if at is not None and refused.code != pam_stack.SUCCESS:
-            place = refused.trail[at].rule.place
-            text = f"whoever fails at {rule.module}.so is refused only behind {place}, which derives keys for nothing"
-            simple = dict(rule.actions) == pam_stack.REQUIRED and rule.line == rule.last
-            edit = f"sed -i '{rule.line}s/required/requisite/'" if simple else "editor"
-            mend = f"{edit} {quoted(rule.file)}"
-            yield Finding(WARN, "pam.early", f"{person.service}, {rule.place}", text, mend)
-
-
-def _about_session(service: str, walked: Walked) -> Iterator[Finding]:
-    outcome = walked.session
-    at = place_of(outcome)
-    if at is None:
-        if place_of(walked.right) is not None and service in LOGINS:
-            text = "the session stack never reaches pam_pyhome, so nothing is mounted after a right password"
-            yield Finding(FAIL, "pam.session", service, text, _RELINE)
-        return
-    rule = outcome.trail[at].rule
-    if outcome.code != pam_stack.SUCCESS:
-        last = next(each for each in reversed(outcome.trail) if each.code != pam_stack.SUCCESS or each is outcome.trail[-1])
-        text = f"no session can be opened: {last.rule.place} ({last.rule.module}) answers {last.code}"
-        yield Finding(FAIL, "pam.refused", service, text, f"editor {quoted(last.rule.file)}")
-    before = {each.rule.module for each in outcome.trail[:at]}
-    after = {each.rule.module: each.rule for each in outcome.trail[at + 1 :]}
-    if "pam_systemd" in before:
-        text = f"{rule.place} comes after pam_systemd, so that the user's services start on a locked home"
-        yield Finding(WARN, "pam.order", service, text, _RELINE)
-    if "pam_keyinit" in after and "pam_keyinit" not in before:
-        text = f"{after['pam_keyinit'].place} makes the session keyring only after {rule.place}, so the keys are not in it"
-        yield Finding(WARN, "keyinit", service, text, f"editor {quoted(after['pam_keyinit'].file)}")
-    elif service in WITH_KEYRING and "pam_keyinit" not in before:
-        text = "makes no session keyring of the login's own: pam_keyinit.so is not reached"
-        yield Finding(WARN, "keyinit", service, text, f"editor {quoted(_service_file(service))}")
-
-
-def _service_file(service: str) -> str:
-    return next((f"{each}/{service}" for each in pam_files.DIRECTORIES if os.path.exists(f"{each}/{service}")), service)
-
-
-# Other tools that open homes
-
-
-def _about_others(service: str, walked: Walked) -> Iterator[Finding]:
-    """Those that are reached beside pam_pyhome and have something to do."""
-    reached = {each.rule.module: each.rule for each in (*walked.right.trail, *walked.session.trail)}
-    if PYHOME not in reached:
-        return
-    for module, (acts, what, mend) in _OTHERS.items():
-        if module in reached and pam_files.module_path(reached[module].target) is not None and acts():
-            yield Finding(WARN, "pam.others", service, f"{reached[module].place}: {module} {what}", mend)
-
-
-def _always() -> bool:
-    return True
-
-
-def _has_volumes() -> bool:
-    """Whether pam_mount's configuration names a volume outside of comments."""
-    try:
-        with open("/etc/security/pam_mount.conf.xml", encoding="utf-8", errors="replace") as file:
-            text = file.read(1024 * 1024)
-    except OSError:
-        return False
-    outside = [part.partition("-->")[2] if at else part for at, part in enumerate(text.split("<!--"))]
-    return any("<volume" in part for part in outside)
-
-
-def _has_fscrypt() -> bool:
-    return any(os.path.isdir(f"{top}/.fscrypt/protectors") for top in ("", "/home"))
-
-
-def _has_homed() -> bool:
-    try:
-        return any(name.endswith(".identity") for name in os.listdir("/var/lib/systemd/home"))
-    except OSError:
-        return False
-
-
-_OTHERS = {
-    "pam_ecryptfs": (_always, "opens and closes the same homes", "pam-auth-update --disable ecryptfs-utils"),
-    "pam_mount": (_has_volumes, "mounts volumes of its own at each login", "pam-auth-update --disable libpam-mount"),
-    "pam_fscrypt": (_has_fscrypt, "unlocks and locks directories by itself", "pam-auth-update --disable fscrypt"),
-    "pam_systemd_home": (_has_homed, "manages homes of its own, which pyhome leaves alone", "homectl list"),
-}
-
-
-# Changing the password
-
-
-def about_changes(files: Files, person: Person | None) -> Iterator[Finding]:
-    """Whether a changed password becomes that of the home."""
-    for service in CHANGES:
-        if service not in files:
-            continue
-        whose = (person or Person(service))._replace(service=service)
-        outcome = walk(files, service, whose).password
-        at = place_of(outcome)
-        if at is None:
-            text = "a changed password does not reach pam_pyhome, so it would not open the home any more"
-            yield Finding(FAIL, "pam.password", service, text, _RELINE)
-        elif not any(answers.verifies(each.rule) and each.code == pam_stack.SUCCESS for each in outcome.trail[:at]):
-            text = f"{outcome.trail[at].rule.place} comes before the password has been changed"
-            yield Finding(WARN, "pam.password", service, text, f"editor {quoted(outcome.trail[at].rule.file)}")
-        else:
-            yield Finding(OK, "pam.password", service, f"a changed password opens the home ({outcome.trail[at].rule.place})")
+def _merged(found: Sequence[tuple[Finding, str]]) -> Iterator[Finding]:
+    """One finding for all services that the same is said of."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for each, mend in found:
+        names = groups.setdefault((each.level, each.check, each.text, mend), [])
+        if each.subject not in names:
+            names.append(each.subject)
+    for (level, check, text, mend), names in groups.items():
+        first = sorted(names, key=lambda name: (name not in ("login", "sshd"), name not in services.LOGINS, name))
+        more = len(first) - _NAMED_MAX
+        subject = ", ".join(first if more <= 1 else first[:_NAMED_MAX]) + (f" and {more} more" if more > 1 else "")
+        yield Finding(level, check, subject, text, mend)

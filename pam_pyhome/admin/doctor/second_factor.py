@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pam_pyhome.admin import accounts, pam_files
 from pam_pyhome.admin.doctor import answers
-from pam_pyhome.admin.doctor.finding import FAIL, WARN, Finding
+from pam_pyhome.admin.doctor.finding import FAIL, WARN, Finding, edit
 from pam_pyhome.backends import registry
 from pam_pyhome.errors import PyhomeError
 from pam_pyhome.formats import pam_stack
@@ -152,11 +152,11 @@ def _mend(rule: Rule, account: Account, path: str) -> str:
     """A copy outside the home, read with the user's rights, and the rule that reads that one."""
     known = _known(rule)
     if known is None or not known.place or rule.line != rule.last or any(set(" |\\&'[]") & set(each) for each in rule.arguments):
-        return f"editor {rule.file}"
+        return edit(rule.file)
     replaced = {known.option, *(each.partition("=")[0] for each in known.also)}
     kept = [each for each in rule.arguments if each.partition("=")[0] not in replaced]
     words = [rule.target, *kept, f"{known.option}={known.place}", *known.also]
-    edit = shlex.quote(f"{rule.line}s|{re.escape(rule.target)}.*|{' '.join(words)}|")
+    change = shlex.quote(f"{rule.line}s|{re.escape(rule.target)}.*|{' '.join(words)}|")
     user, file = shlex.quote(account.name), shlex.quote(path)
     reading = f"runuser -u {user} -- test -s {file} && runuser -u {user} -- cat {file}"
-    return f"{reading} | {known.copy.format(user=user)} && sed -i {edit} {rule.file}"
+    return f"{reading} | {known.copy.format(user=user)} && sed -i {change} {rule.file}"

@@ -4,6 +4,7 @@
  *
  * Input: `u8 how | u8 answers`, and then frames, each `u8 kind | u16 size | body`; with RAW in `how` the bytes go as they are.
  */
+#include "events.h"
 #include "pam_pyhome.h"
 
 #include <dlfcn.h>
@@ -16,7 +17,7 @@
 
 #include <security/pam_appl.h>
 
-enum { RAW = 1, SILENT = 2, NO_CONVERSATION = 4, NO_KEYS = 8, NO_WORKER = 16, PASSWORD = 32 };
+enum { RAW = 1, SILENT = 2, NO_CONVERSATION = 4, NO_KEYS = 8, NOT_STARTED = 16, PASSWORD = 32 };
 #define STREAM_MAX 131072
 
 static unsigned char stream[STREAM_MAX];
@@ -28,7 +29,7 @@ static volatile unsigned char sink;
 int worker_spawn(void)
 {
 	int ends[2];
-	if ((how & NO_WORKER) != 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+	if ((how & NOT_STARTED) != 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return -1;
 	if (write(ends[1], stream, stream_size) != (ssize_t)stream_size)
 		abort();

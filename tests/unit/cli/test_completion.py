@@ -54,7 +54,7 @@ CASES = [
     (["pyhome", "decrypt", "--d"], {"--dry-run"}),
     (["pyhome", "ecryptfs", "re"], {"rewrap"}),
     (["pyhome", "create", "--backend", ""], {"fscrypt", "ecryptfs"}),
-    (["pyhome", "doctor", "--"], {"--json", "--help"}),
+    (["pyhome", "doctor", "--"], {"--json", "--help", "--quiet", "--verbose"}),
     (["pyhome", "rec"], {"recover", "recovery"}),
     (["pyhome", "recover", "--w"], {"--writable"}),
     (["pyhome", "create", "--recovery"], {"--recovery-file"}),

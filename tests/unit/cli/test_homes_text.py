@@ -10,7 +10,7 @@ import pytest
 
 from pam_pyhome import errors
 from pam_pyhome.cli import homes_text
-from pam_pyhome.formats.facts import HomeFacts
+from pam_pyhome.formats.facts import RECOVERY, HomeFacts, Slot
 from pam_pyhome.policy.failures import failure_of
 from tests.unit.cli import known_homes as known
 
@@ -50,7 +50,7 @@ SENTENCES = [
     (
         known.UNKNOWN,
         "The home of ada is in an unknown state: /home/ada/.ecryptfs: is a link.",
-        RESTORE,
+        "'pyhome doctor ada', typed by root, says what to do; 'journalctl -b -t pam_pyhome -t pyhomed' has more",
     ),
 ]
 
@@ -72,16 +72,20 @@ The home of ada is open since 2026-11-21 12:00, held by 2 sessions.
   Sessions   pid 1412 (sshd): ssh from 203.0.113.7, since 2026-11-21 12:00
              pid 1502 (login): tty1, since 2026-11-21 12:01
   Used by    pid 1413 (bash, uid 1000): cwd /home/ada
+  Recovery   no key: 'pyhome recovery new' makes one
   Key slots  /home/.ecryptfs/ada/.ecryptfs/wrapped-passphrase: login password, but is of version 1, which is weak; the next login renews it
              /var/lib/pyhome/1000.ada/wrapped-passphrase: copy of the key file
   Next       it is locked after the last session; 'pyhome lock ada' locks it before"""  # noqa: E501 - a line as it is printed
 
+WAITING = known.LOCKED.but(waits_for_old=True, slots=(Slot("/x", RECOVERY),))
 LISTED = """\
-USER  STATE          BACKEND   SINCE             SESSIONS  HOME
-ada   locked         ecryptfs  -                 0         /home/ada
-ada   open           ecryptfs  2026-11-21 12:00  2         /home/ada
-ada   partly locked  fscrypt   2026-11-21 12:00  0         /home/ada
-ada   unknown        -         -                 0         /home/ada"""
+USER  STATE          BACKEND   SINCE             SESSIONS  RECOVERY  HOME       TROUBLE
+ada   locked         ecryptfs  -                 0         none      /home/ada  -
+ada   open           ecryptfs  2026-11-21 12:00  2         none      /home/ada  wrapped-passphrase is of version 1, which is weak; the next login renews it
+ada   partly locked  fscrypt   2026-11-21 12:00  0         none      /home/ada  files that are in use stay readable
+ada   unknown        -         -                 0         -         /home/ada  /home/ada/.ecryptfs: is a link
+ada   locked         ecryptfs  -                 0         none      /home/ada  /home/.ecryptfs/ada/.ecryptfs/wrapped-passphrase: damaged: only 3 bytes long
+ada   locked         ecryptfs  -                 0         key       /home/ada  waits for the old password"""  # noqa: E501 - a line as it is printed
 
 SESSIONS = """\
 USER  PID   SERVICE  TTY   FROM         SINCE
@@ -91,10 +95,13 @@ ada   1502  login    tty1  -            2026-11-21 12:01"""
 
 def test_an_inspection() -> None:
     assert "\n".join(homes_text.inspection(known.OPEN)) == INSPECTED
+    waiting = homes_text.inspection(WAITING)
+    assert any(line.startswith("  Password   The login password of ada was set anew, but the home waits") for line in waiting)
+    assert "the next login asks for the old password" in waiting[-1]
 
 
 def test_the_tables() -> None:
-    homes = [known.LOCKED, known.OPEN, known.PARTLY, known.UNKNOWN]
+    homes = [known.LOCKED, known.OPEN, known.PARTLY, known.UNKNOWN, known.BROKEN, WAITING]
     assert "\n".join(homes_text.table(homes_text.home_rows(homes))) == LISTED
     assert "\n".join(homes_text.table(homes_text.session_rows(homes))) == SESSIONS
 

@@ -25,6 +25,8 @@ TEXTS = (broker.PROMPT, broker.SAY, broker.REFUSED)
         (b"\x12gr\xc3\xbcn", broker.SAY, b"gr\xc3\xbcn"),
         (b"\x13" + b"x" * 4095, broker.REFUSED, b"x" * 4095),
         (b"\x14", broker.NONE, b""),
+        (b"\x19\x01", broker.SYNCED, b"\1"),
+        (b"\x03\x08\0\0\0", broker.REQUEST, b"\x08\0\0\0"),
     ],
 )
 def test_packets_that_are_right(data: bytes, kind: int, body: bytes) -> None:
@@ -43,6 +45,9 @@ def test_packets_that_are_right(data: bytes, kind: int, body: bytes) -> None:
         b"\x01x",
         b"\x10x",
         b"\x14\n",
+        b"\x19",
+        b"\x19\x02",
+        b"\x03\x08\x01\0\0",
         b"\x02",
         b"\x02" + bytes(513),
         b"\x11",

@@ -35,8 +35,8 @@ sessions = st.builds(
 homes = st.builds(
     HomeFacts, bytes_as_text, st.integers(0, 2**32 - 1), bytes_as_text, bytes_as_text, st.sampled_from(STATES), bytes_as_text,
     st.binary(max_size=40), st.binary(max_size=40), st.integers(0, 2**64 - 1), st.booleans(), st.booleans(), st.booleans(),
-    st.booleans(), st.booleans(), st.lists(slots, max_size=3).map(tuple), st.lists(sessions, max_size=3).map(tuple),
-    st.lists(bytes_as_text, max_size=3).map(tuple),
+    st.booleans(), st.booleans(), st.booleans(), st.lists(slots, max_size=3).map(tuple), st.lists(sessions, max_size=3).map(tuple),
+    st.lists(bytes_as_text, max_size=3).map(tuple), st.lists(bytes_as_text, max_size=3).map(tuple),
 )  # fmt: skip
 failures = st.builds(
     Failure, st.integers(1, 255), bytes_as_text, bytes_as_text, bytes_as_text, st.lists(bytes_as_text, max_size=3).map(tuple)

@@ -12,7 +12,6 @@ import pytest
 from pam_pyhome import events
 from pam_pyhome.kernel import log as module
 from pam_pyhome.kernel.log import Person, log
-from pam_pyhome.kernel.notify import MSG_NOSIGNAL
 from tests.pam.machine_init import fields
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def listener(path: Path) -> socket.socket:
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     monkeypatch.setattr(module, "JOURNAL", str(tmp_path / "journal"))
     monkeypatch.setattr(module, "SYSLOG", str(tmp_path / "syslog"))
-    monkeypatch.setattr(module, "_flags", [MSG_NOSIGNAL])
+    monkeypatch.setattr(module, "_patience", [0.1])
     with listener(tmp_path / "journal") as listening:
         yield listening
 

@@ -157,3 +157,38 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         key_files(parse(text))
     except SshdError:
         return
+
+
+@pytest.mark.parametrize(
+    ("match", "criteria"),
+    [
+        ("User ada,!bob Group x", [("user", ("ada", "!bob")), ("group", ("x",))]),
+        ('Group "domain users"', [("group", ("domain users",))]),
+        ("User=ada Group='a b',c", [("user", ("ada",)), ("group", ("a b", "c"))]),
+        ("User = ada Group =x", [("user", ("ada",)), ("group", ("x",))]),
+        ('USER= "ada b" all', [("user", ("ada b",)), ("all", ())]),
+        ("invalid-user User ada # Address 10.0.0.1", [("invalid-user", ()), ("user", ("ada",))]),
+        ("User", [("user", ())]),
+    ],
+)
+def test_match_lines_in_each_form(match: str, criteria: list[tuple[str, tuple[str, ...]]]) -> None:
+    assert config.criteria(match, "x") == criteria
+
+
+@pytest.mark.parametrize("match", ['Group "domain users"', "Group=x User = ada", "invalid-user"])
+def test_who_reads_other_files_may_be_said_in_each_form(match: str) -> None:
+    assert common_home_files(key_files(parse(f"Match {match}\nAuthorizedKeysFile .ssh/other\n"))) is None
+    with pytest.raises(SshdError, match="one key file per user"):
+        common_home_files(key_files(parse(f"Match {match} Address=10.0.0.1\nAuthorizedKeysFile .ssh/other\n")))
+
+
+def test_what_sshd_says_is_read_whatever_the_case_of_its_keywords() -> None:
+    said = config.effective("AuthorizedKeysFile .ssh/Keys\nusepam yes\nSubsystem a b\nSubsystem c d\n")
+    assert said == {"authorizedkeysfile": (".ssh/Keys",), "usepam": ("yes",), "subsystem": ("a b", "c d")}
+
+
+def test_principals_in_homes_matter_where_certificates_count() -> None:
+    text = "AuthorizedPrincipalsFile /etc/x/%u\nMatch Group g\nAuthorizedPrincipalsFile %h/.ssh/principals\n"
+    assert [each.line for each in config.principals_in_homes(parse(f"{text}TrustedUserCAKeys /etc/ca\n"))] == [3]
+    assert not list(config.principals_in_homes(parse(text)))
+    assert not list(config.principals_in_homes(parse(f"{text}TrustedUserCAKeys none\n")))
