@@ -119,10 +119,7 @@ class UnsafeFileError(_AboutPath, PyhomeError):
 
 
 class HomeBusyError(PyhomeError):
-    """The home cannot be locked because processes still use it; `holders` describes them, one line each.
-
-    `partly_locked`: what they do not use is locked already.
-    """
+    """Processes still use the home: `holders`, a line each. `partly_locked`: what they do not use is locked already."""
 
     exit_code = 16
 
@@ -274,9 +271,7 @@ class SpaceError(PyhomeError):
     def __init__(self, where: str, needed: str, free: str) -> None:
         """Keep the facts."""
         super().__init__(f"{where} has {free} free, {needed} are needed")
-        self.where = where
-        self.needed = needed
-        self.free = free
+        self.where, self.needed, self.free = where, needed, free
 
 
 class CopyError(_AboutThing, PyhomeError):
@@ -334,6 +329,12 @@ class RemoveError(_AboutUser, PyhomeError):
     """What belongs to `user` is not removed: the `reason`, a constant of `admin.removal_facts`; `detail` may be empty."""
 
     exit_code = 51
+
+
+class AdoptError(_AboutUser, PyhomeError):
+    """The home of `user` is not adopted: the `reason`, a constant of `admin.adoption_facts`; `detail` may be empty."""
+
+    exit_code = 52
 
 
 class RecoveryKeyError(PyhomeError):

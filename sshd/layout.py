@@ -170,6 +170,14 @@ def split(held: bytes) -> tuple[bytes, Origin | None, bytes]:
     return foreign, Origin(int(words[1]), words[2].decode(), words[3].decode()), rest
 
 
+def of_uid(held: bytes, old: int, new: int) -> bytes:
+    """The same file of somebody whose uid was `old`; as it is if it says of another that the keys are theirs, or nothing."""
+    foreign, origin, own = split(held)
+    if origin is None or origin.uid != old:
+        return held
+    return foreign + MARKER + _emit(origin._replace(uid=new)) + own
+
+
 def _emit(origin: Origin | None) -> bytes:
     """The line that says whose the lines below are."""
     return b"" if origin is None else _ORIGIN + f"{origin.uid}, home {origin.home} in {origin.parent}\n".encode()

@@ -212,6 +212,7 @@ def _finish(journal: Journal, kind: kinds.Kind) -> None:
         if record.direction == facts.DECRYPT and kind.is_placed(record.account):
             kind.withdraw(record.account)
         swap.mark(journal, record, facts.SWAPPED)
+    if record is not None:
         log(events.CONVERSION_DONE, f"by 'pyhome {record.direction}'", record.account)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STAGING = ".pyhome-staged"
 _FILE_MAX = 64 * 1024 * 1024
 _ONE_BY_ONE = 32
+_NOT_TEXT = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
 
 
 class Node(NamedTuple):
@@ -83,6 +84,11 @@ def diff(changes: Iterable[Change]) -> Iterator[str]:
     """The lines of a unified diff, without their ends. Bytes that are not UTF-8 come out as surrogates."""
     for change in changes:
         yield from _headline(change)
+        if _is_binary(change.before) or _is_binary(change.after):
+            contents = [None if node is None else node.content for node in (change.before, change.after)]
+            if None not in contents and contents[0] != contents[1]:
+                yield f"{change.path}: content that is not text changes"
+            continue
         old, new = (_text_lines(node) for node in (change.before, change.after))
         if old != new:
             yield f"--- {change.path if change.before else os.devnull}"
@@ -102,6 +108,11 @@ def _described(node: Node | None) -> str:
         return "absent"
     kind = "link" if node.link else "directory" if node.content is None else "file"
     return f"{kind} {node.uid}:{node.gid} {node.mode:04o}"
+
+
+def _is_binary(node: Node | None) -> bool:
+    """Whether there are bytes in it that no text file has."""
+    return node is not None and node.content is not None and any(byte in _NOT_TEXT for byte in node.content)
 
 
 def _text_lines(node: Node | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_pyhome.admin import accounts, conversion_progress, homes, removal_record
+from pam_pyhome.admin import accounts, adoption_record, conversion_progress, homes, removal_record
 from pam_pyhome.admin.conversion_record import find, users
 from pam_pyhome.cli import homes_json, homes_text, options
 from pam_pyhome.cli.advice import one_line
@@ -22,7 +22,7 @@ from pam_pyhome.formats.words import quoted
 from pam_pyhome.policy.failures import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pam_pyhome.admin.conversion_progress import Running
     from pam_pyhome.admin.conversion_record import Record
@@ -48,7 +48,8 @@ def list_(*, as_json: bool) -> None:
 @options.JSON
 def status(user: str | None, *, as_json: bool) -> None:
     """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
-    conversions, removals, running = _conversions(user), _removals(user), _running(user)
+    conversions, running = _conversions(user), _running(user)
+    removals, adoptions = (_begun(each, user) for each in (removal_record.users, adoption_record.users))
     with answering():
         try:
             found = _asked(user)
@@ -57,7 +58,7 @@ def status(user: str | None, *, as_json: bool) -> None:
                 raise
             found = []
         if as_json:
-            click.echo(homes_json.listing(found, conversions, removals, running))
+            click.echo(homes_json.listing(found, conversions, removals, running, adoptions))
             return
         _print(map(homes_text.headline, found))
         if not (found or conversions or removals or running):
@@ -71,6 +72,7 @@ def status(user: str | None, *, as_json: bool) -> None:
         busy = {each.user for each in running}
         _print(_reminder(each) for each in conversions if each.account.name not in busy)
         _print(f"The home of {name} is being removed: 'pyhome remove {quoted(name)}' finishes that." for name in removals)
+        _print(f"The home of {name} is being adopted: 'pyhome adopt {quoted(name)}' finishes that." for name in adoptions)
 
 
 def _reminder(record: Record) -> str:
@@ -180,12 +182,12 @@ def _conversions(user: str | None) -> list[Record]:
         return [record for record in map(find, [user] if user is not None else users()) if record is not None]
 
 
-def _removals(user: str | None) -> list[str]:
-    """Whose homes are being removed. It is on record for root alone."""
+def _begun(users_of: Callable[[], list[str]], user: str | None) -> list[str]:
+    """With whose homes something was begun, by its records. They are for root alone."""
     if os.geteuid() != 0:
         return []
     with reported(user or "the homes"):
-        return [name for name in removal_record.users() if user in (None, name)]
+        return [name for name in users_of() if user in (None, name)]
 
 
 def _show(user: str | None) -> HomeFacts:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def listing(
     homes: Sequence[HomeFacts], conversions: Sequence[Record] | None = None, removals: Sequence[str] = (),
-    running: Sequence[Running] = (),
+    running: Sequence[Running] = (), adoptions: Sequence[str] = (),
 ) -> str:
     """Any number of homes; of `status` also what is kept from before, or not finished."""
     found: dict[str, object] = {"homes": [home(facts) for facts in homes]}
@@ -30,6 +30,7 @@ def listing(
         found["conversions"] = [_conversion(each) for each in conversions]
         found["removals"] = list(removals)
         found["running"] = [each._asdict() for each in running]
+        found["adoptions"] = list(adoptions)
     return _emit(**found)
 
 

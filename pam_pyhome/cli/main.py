@@ -28,6 +28,7 @@ VERBS = {
     "encrypt": "conversion.encrypt",
     "confirm": "conversion.confirm",
     "decrypt": "conversion.decrypt",
+    "adopt": "adopt.adopt",
     "list": "homes.list_",
     "status": "homes.status",
     "inspect": "homes.inspect",

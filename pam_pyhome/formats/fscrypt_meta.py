@@ -209,6 +209,15 @@ def as_custom(protector: Protector, name: str) -> bytes:
     return data
 
 
+def of_another(protector: Protector, *, uid: int, name: str) -> bytes:
+    """The file of a protector as that of a user with another `uid`, and called `name`: what opened it still does."""
+    changed = {3: bytes_field(3, name.encode()) if name else None, 6: integer_field(6, uid)}
+    fields = [changed.pop(field.number, field) for field in protector.message.fields]
+    data = Message(PROTECTOR, tuple(field for field in (*fields, *changed.values()) if field is not None)).emit()
+    parse_protector(data, protector.descriptor)
+    return data
+
+
 def with_slots(policy: Policy, drop: Collection[str], add: Sequence[tuple[str, WrappedKey]]) -> bytes:
     """The policy's file with other slots, without those of the protectors in `drop`; all else stays as it is."""
     gone = {index for index, (name, _) in enumerate(policy.slots) if name in drop}

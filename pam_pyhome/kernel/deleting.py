@@ -46,7 +46,7 @@ def remove_tree(within: int, name: str) -> None:
 
     Root calls this for a tree that nobody else gets to. OSError, with the name of what cannot be deleted.
     """
-    _visit(within, name, _unlink, _rmdir)
+    visit(within, name, _unlink, _rmdir)
 
 
 def _unlink(name: str, directory: int) -> None:
@@ -66,11 +66,11 @@ def find_frozen(within: int, name: str) -> str | None:
         if not found and reader.read(os.fsencode(each), directory) & (attributes.IMMUTABLE | attributes.APPEND):
             found.append(each)
 
-    _visit(within, name, look, look)
+    visit(within, name, look, look)
     return found[0] if found else None
 
 
-def _visit(within: int, name: str, leave_file: Visitor, leave_directory: Visitor) -> None:
+def visit(within: int, name: str, leave_file: Visitor, leave_directory: Visitor) -> None:
     """Call the visitors with each name and the directory that it is in, of a directory after all that is in it.
 
     Recursion and paths would set a limit to how deep the tree may be.

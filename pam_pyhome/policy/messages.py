@@ -5,6 +5,8 @@ The journal has the details; these have none that a stranger should not see.
 
 from __future__ import annotations
 
+from pam_pyhome.formats.words import quoted
+
 PASSWORD_PROMPT = "Password: "
 OWN_PASSPHRASE_PROMPT = "Passphrase of the encrypted home: "
 OLD_PASSWORD_PROMPT = "Old password: "
@@ -129,7 +131,7 @@ def beside(user: str, descriptor: str) -> str:
     """After a password change, to a user of fscrypt whose home is not encrypted: those directories are pam_fscrypt's."""
     return (
         f"Note: directories that {user} has encrypted with fscrypt and the login password follow it with pam_fscrypt only; "
-        f"without it, 'fscrypt metadata change-passphrase --protector=/:{descriptor}' gives them the new one."
+        f"without it, 'fscrypt metadata change-passphrase --protector={quoted('/:' + descriptor)}' gives them the new one."
     )
 
 
@@ -141,6 +143,11 @@ def job_refused(user: str) -> str:
 def ask_to_unlock(user: str) -> str:
     """To a connection that passed a public key, before the prompt."""
     return f"The encrypted home of {user} is locked."
+
+
+def wrong_at_login(user: str) -> str:
+    """The login went without a password, and what was typed for the home does not open it."""
+    return f"That does not open the encrypted home of {user}, so it stays locked; 'pyhome unlock' asks again."
 
 
 def wrong_password(user: str) -> str:

@@ -128,7 +128,8 @@ FAULTS = {
         beside=("pam.twice",),
     ),
     "jumped over": Fault(
-        _edit(f"{COMMON}auth", "success=1", "success=3"), "pam.refused", "fail", "refuses even a right"
+        _edit(f"{COMMON}auth", "success=1", "success=3"), "pam.refused", "fail", "refuses even a right",
+        beside=("pam.auth",),
     ),
     "lands on deny": Fault(
         _edit(f"{COMMON}auth", "auth requisite", "auth optional pam_faildelay.so\nauth requisite"),
@@ -143,7 +144,8 @@ FAULTS = {
         "pam.refused", "fail", "pam_faillock", tree="arch", beside=("pam.twice",),
     ),
     "wrong password is enough": Fault(
-        _edit(f"{COMMON}auth", "auth requisite pam_deny.so\n", ""), "pam.bypass", "fail", "wrong password"
+        _edit(f"{COMMON}auth", "auth requisite pam_deny.so\n", ""), "pam.bypass", "fail", "wrong password",
+        beside=("pam.refused",),
     ),
     "after systemd": Fault(
         _edit(
@@ -196,7 +198,7 @@ FAULTS = {
         lambda machine: machine.path(f"{KEYS}/wrapped-passphrase").write_bytes(b"\0" * 10), "keys.file", "fail", "damaged"
     ),
     "no ciphertext": Fault(
-        lambda machine: machine.path("/home/.ecryptfs/ada/.Private").rmdir(), "keys.storage", "fail", "ciphertext"
+        lambda machine: machine.path("/home/.ecryptfs/ada/.Private").rmdir(), "keys.storage", "fail", "all files of the home"
     ),
     # sshd
     "keys in the home": Fault(_own_keys, "keys.authorized", "warn", "while the home is locked"),

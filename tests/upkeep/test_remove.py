@@ -30,9 +30,9 @@ def test_everything_goes(place: CreateMachine, ada: str) -> None:
     assert ran.out == f"{ada}: /home/{ada} and all that opened it are removed; the account is gone\n"
     assert things(place) == before
     assert traces(place, ada) == []
-    told = place.records("created", "removal-begun", "removed")
+    told = [each for each in place.records("created", "removal-begun", "removed") if each["USER"] == ada]
     assert [each["PYHOME_WHAT"] for each in told] == ["created", "removal-begun", "removed"]
-    assert {(each["USER"], each["UID"]) for each in told} == {(ada, str(uid))}
+    assert {each["UID"] for each in told} == {str(uid)}
     assert ada not in pyhome(place, ROOT, "list").out
     again = pyhome(place, ROOT, "remove", "--yes", ada)
     assert (again.code, again.err) == (41, f"pyhome remove: there is no user {ada}; check the name\n")

@@ -96,3 +96,27 @@ def test_both_in_the_stack_open_the_home_once_and_the_last_session_closes_it(vm:
         assert session.do("cat letter") == people.LETTER
         session.logout()
     ada.wait_until_locked(60)
+
+
+@pytest.mark.parametrize("kind", ["migrated", "private"])
+def test_a_home_of_a_new_name_and_number_opens_with_both(vm: VM, new_user: Maker, kind: str) -> None:
+    person = new_user(kind)
+    visit(vm, person, "true")
+    name, uid = f"{person.name}-new", person.uid + 5000
+    vm.wait_until(f"! pgrep -u {person.uid}", 60)
+    vm.run(f"usermod --login {name} --uid {uid} --home /home/{name} --move-home {person.name}")
+    assert f"/home/{name}, which was of {person.name} with uid {person.uid}" in vm.out(f"pyhome adopt --dry-run {name}")
+    vm.run(f"pyhome adopt --yes {name}")
+    person.mountpoint, person.lower, person.keyfiles = (
+        path.replace(f"/{person.name}", f"/{name}", 1) for path in (person.mountpoint, person.lower, person.keyfiles)
+    )
+    person.name, person.uid = name, uid
+    with shell.ssh(vm, name, person.password) as session:
+        assert session.do(f"cat {person.mountpoint}/letter") == people.LETTER
+        session.logout()
+    person.wait_until_locked()
+    assert vm.ok(f"test -f /var/lib/pyhome/{uid}.{name}/wrapped-passphrase")
+    set_profiles(vm, "ecryptfs-utils")
+    assert visit(vm, person, "cat letter", "echo by pam_ecryptfs > exchange")[0] == people.LETTER
+    set_profiles(vm, "pyhome")
+    assert visit(vm, person, "cat exchange") == ["by pam_ecryptfs"]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pam_pyhome.formats.ecryptfs_layout import Signatures
 
 _NEEDED = (layout.WRAPPED, layout.SIGNATURES, layout.MOUNTPOINT)
-#: What belongs in the directory that a home is mounted on, besides what ecryptfs-utils put there.
-_PLAIN = {store.CONFIG, store.LOWER, "Access-Your-Private-Data.desktop", "README.txt"}
+#: What belongs in the directory that a home is mounted on: what ecryptfs-utils put there, and keys and agents for sshd.
+_PLAIN = {store.CONFIG, store.LOWER, "Access-Your-Private-Data.desktop", "README.txt", ".ssh"}
 _MOST_NAMES = 1000
 
 
@@ -186,8 +186,6 @@ def _about_plain_files(account: Account, place: str) -> Iterator[Finding]:
     """What somebody has written where the home is to be mounted: no encryption covers it, and the home hides it."""
     with os.scandir(place) as entries:
         names = [entry.name for entry, _ in zip(entries, range(_MOST_NAMES)) if entry.name not in _PLAIN]
-    # What `pyhome shell enable` makes for sshd's agents.
-    names = [name for name in names if name != ".ssh" or os.listdir(f"{place}/.ssh") != ["agent"]]
     if not names:
         return
     aside = f"{place}.not-encrypted"

@@ -89,7 +89,7 @@ def _about_file(account: Account, mount: str, kind: str, name: str) -> Iterator[
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         text = f"{'is damaged: ' if isinstance(error, FormatError) else ''}{reason}"
         if is_kept:
-            mend = f"pyhome recovery restore {quoted(account.name)} {copy}"
+            mend = f"pyhome recovery restore {quoted(account.name)} {quoted(copy)}"
             yield Finding(WARN, "keys.slot", path, f"{text}; the copy in /var/lib/pyhome counts in its place", mend)
         else:
             yield Finding(FAIL, "keys.slot", path, f"{text}, {_NOTHING}", _mend_owner(account, path))

@@ -38,6 +38,13 @@ def test_defaults() -> None:
             [b"Debug", b"debug=yes", b"unwrap=1", b"jobs", b""],
             Settings(unknown=("Debug", "debug=yes", "unwrap=1", "jobs", "")),
         ),
+        (
+            [b"locked_command_users=backup:plain, ada:wait:9 bob:fail"],
+            Settings(locked_command_users=(("backup", "plain", 0), ("ada", "wait", 9), ("bob", "fail", 0))),
+        ),
+        ([b"locked_command_users=ada:plain,bob"], Settings(unknown=("locked_command_users=ada:plain,bob",))),
+        ([b"locked_command_users=:plain"], Settings(unknown=("locked_command_users=:plain",))),
+        ([b"ask"], Settings(ask=True)),
         ([b"locked_command=plain"], Settings(locked_command="plain")),
         ([b"locked_command=wait:30"], Settings(locked_command="wait", locked_wait=30)),
         ([b"locked_command=wait:30", b"locked_command=fail"], Settings(locked_command="fail", locked_wait=30)),
@@ -60,6 +67,7 @@ def test_tokens(tokens: list[bytes], expected: Settings) -> None:
 def test_no_token_is_an_error_and_none_is_lost(tokens: list[bytes]) -> None:
     settings = parse_tokens(tokens)
     assert len(settings.unknown) <= len(tokens)
+    assert settings.locked_for("ada")[0] in {"fail", "plain", "wait"}
     assert settings.keyring in {"session", "user", "none"}
     assert settings.jobs in {"run", "refuse"}
     "".join(settings.unknown).encode()
