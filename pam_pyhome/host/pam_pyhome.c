@@ -10,6 +10,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define JOB_SERVICES "cron,crond,atd"
+#define REFRESHES ((unsigned int)(PAM_REINITIALIZE_CRED | PAM_REFRESH_CRED))
 #define PASSWD_MAX (1u << 20)
 
 static int nothing(const struct call *call)
@@ -111,6 +112,21 @@ static int open_session(struct call *call)
 	return PAM_SUCCESS;
 }
 
+/*
+ * A screen is unlocked: no session opens, but one goes on, and its home was locked under it. The keys that auth has left open
+ * it again. Where a session is about to be opened, it is that which does.
+ */
+static void open_again(struct call *call)
+{
+	if (uninteresting(call) != NULL || !has_opened(call))
+		return;
+	if (lease_any_held(call->pw.pw_uid) && home_state(&call->pw) == HOME_CLOSED) {
+		call->phase = PHASE_OPEN;
+		(void)ask_worker(call);
+		call->phase = PHASE_SETCRED;
+	}
+}
+
 static int close_session(struct call *call)
 {
 	/* What this one has done to its user's SSH keys counts at once, however long others last. */
@@ -181,6 +197,8 @@ static int answer(struct call *call)
 		return PAM_INCOMPLETE;
 	if (code != PAM_SUCCESS || call->user == NULL || call->user[0] == '\0')
 		return nothing(call);
+	if (call->phase == PHASE_SETCRED && ((unsigned int)call->flags & REFRESHES) != 0 && geteuid() == 0)
+		open_again(call);
 	if (call->phase == PHASE_SETCRED)
 		return answer_recall(call, call->set.authenticate ? PAM_SUCCESS : PAM_IGNORE);
 	if (call->phase == PHASE_CLOSE)

@@ -115,6 +115,23 @@ def test_a_login_without_a_password_asks_where_that_is_set(machine: LoginMachine
     assert machine.pam("typed", "ada", *answers(PASSWORD), "auth") == ["message 1 Password: ", "auth 0"]
 
 
+@pytest.mark.parametrize("flag", [8, 16])  # PAM_REINITIALIZE_CRED, PAM_REFRESH_CRED
+def test_unlocking_the_screen_opens_the_home_that_was_locked_under_the_session(machine: LoginMachine, flag: int) -> None:
+    """A screen locker opens no session. Where none of the user's goes on, nothing would lock the home again."""
+    unlock = (*answers(PASSWORD), "auth", f"flags={flag}", "setcred")
+    assert machine.pam("login", "ada", *unlock)[-1].startswith("setcred ")
+    assert TRIED not in machine.log()
+    session = machine.start("login", "ada", "open", "wait", "close")
+    while session.line() != "open 0":
+        pass
+    assert machine.pam("login", "ada", *answers(b"wrong"), "auth", f"flags={flag}", "setcred")
+    assert TRIED not in machine.log()
+    assert machine.pam("login", "ada", *unlock)[-1].startswith("setcred ")
+    assert TRIED in machine.log()
+    session.go_on()
+    session.finish()
+
+
 def test_a_passphrase_of_its_own(machine: LoginMachine) -> None:
     wrap(machine.wrapped(), NEW)
     machine.keep_copies()
