@@ -8,7 +8,8 @@ import time
 
 from pam_pyhome.errors import WireError
 from pam_pyhome.formats import broker
-from pam_pyhome.shell_stub.terminal import LeftError, Terminal, wipe
+from pam_pyhome.shell_stub.line import wipe
+from pam_pyhome.shell_stub.terminal import LeftError, Terminal
 
 ASK_SECONDS = 20.0
 ANSWER_SECONDS = 120.0
@@ -25,7 +26,7 @@ class _Gone(Exception):  # noqa: N818 - as above
 
 
 def converse(terminal: Terminal) -> None:
-    """Return when the home is open, or turns out to be none. Raises LeftError if it stays locked, Unavailable if it must.
+    """Return when the home is open, or turns out to be none. LeftError if it stays locked, Unavailable if it must, SilentError.
 
     A broker that goes away in the middle, as one that is restarted, or that is busy with too many others, is asked again.
     """

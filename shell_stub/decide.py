@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LAST_RESORT = b"/bin/sh"
+PYHOME = b"/usr/bin/pyhome"
+_HARMLESS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 -_./:@%+,=")
 NOT_UNLOCKED = 75  # EX_TEMPFAIL of sysexits.h
 
 # How the home is.
@@ -22,7 +24,8 @@ class Login(Record):
     """Everything that matters.
 
     `shell` is the real shell and `defect` a line about it, if it is not the right one. `astray`: the working directory is the
-    one that the open home hides. `locked_command` and `locked_wait` are as in `Settings`.
+    one that the open home hides. `of_root`: root has started this, as with su. `locked_command` and `locked_wait` are as in
+    `Settings`.
     """
 
     arguments: tuple[bytes, ...]
@@ -33,6 +36,7 @@ class Login(Record):
     defect: str = ""
     astray: bool = False
     terminal: bool = False
+    of_root: bool = False
     host: str = ""
     locked_command: str = "fail"
     locked_wait: int = 0
@@ -56,9 +60,13 @@ class Refuse(Record):
 
 
 class Unlock(Record):
-    """Ask at the terminal, then do `then`; if the home cannot be unlocked whatever is answered, do `otherwise`."""
+    """Ask at the terminal, then do `then`; if the home cannot be unlocked whatever is answered, do `otherwise`.
+
+    `how`: what to type later, if nobody answers.
+    """
 
     home: bytes
+    how: str
     then: Exec
     otherwise: Exec | Refuse
 
@@ -78,11 +86,17 @@ def decide(login: Login) -> Exec | Refuse | Unlock | Wait:
     home = shown(login.home)
     if login.state != LOCKED:
         return _shell(login, in_home=login.astray)
+    plain = _shell(login, f"{home} is locked; this runs without it")
+    if (words := _words_of_pyhome(plain.arguments)) is not None:
+        return Exec(PYHOME, words, plain.environment)
+    is_login = len(plain.arguments) == 1
+    if login.of_root and is_login:
+        return _shell(login, f"{home} is locked; this is a shell without it")
     inside = _shell(login, in_home=True)
-    if login.terminal:
-        return Unlock(login.home, inside, _without_home(login))
+    if login.terminal and not login.of_root:
+        return Unlock(login.home, "type: pyhome unlock" if is_login else _how(login), inside, _without_home(login))
     if login.locked_command == "plain":
-        return _shell(login, f"{home} is locked; this runs without it")
+        return plain
     refusal = Refuse(f"{home} is locked; to unlock it, {_how(login)}")
     if login.locked_command == "wait":
         notice = f"{home} is locked; waiting up to {login.locked_wait} seconds; to unlock it, {_how(login)}"
@@ -110,6 +124,17 @@ def _shell(login: Login, *notices: str, in_home: bool = False) -> Exec:
     argv = (name, *arguments) if arguments else (b"-" + name,)
     defects = (login.defect,) if login.defect else ()
     return Exec(login.shell, argv, environment, (*defects, *notices), login.home if in_home else b"")
+
+
+def _words_of_pyhome(arguments: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
+    """The words of a command that is `pyhome` and nothing else, which works on a locked home; None for any other.
+
+    No shell reads it, as a shell's own files are in the locked home: so whatever would mean something to one does not count.
+    """
+    if len(arguments) != 3 or arguments[1] != b"-c" or not _HARMLESS.issuperset(arguments[2]):
+        return None
+    words = tuple(arguments[2].split())
+    return (b"pyhome", *words[1:]) if words[:1] in ((b"pyhome",), (PYHOME,)) else None
 
 
 def _without_home(login: Login) -> Exec | Refuse:

@@ -14,8 +14,10 @@ from pam_pyhome.formats import shells
 from pam_pyhome.shell_stub.decide import (
     LAST_RESORT,
     LOCKED,
+    NOT_UNLOCKED,
     OPEN,
     PLAIN,
+    PYHOME,
     Exec,
     Login,
     Refuse,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 CONFIG = b"/etc/pyhome.conf"
 CONFIG_MAX = 65536
+_BECOMING = (b"su", b"runuser", b"sudo")
 
 
 def main() -> NoReturn:
@@ -78,7 +81,7 @@ def _gather() -> Login:
     state = _state(name, home)
     asked = state == LOCKED
     terminal = asked and _has_terminal()
-    settings = _settings() if asked and not terminal else None
+    locked_command, locked_wait = _settings().locked_for(entry.pw_name) if asked else ("fail", 0)
     return Login(
         arguments=tuple(os.fsencode(argument) for argument in sys.argv[1:]),
         environment=_environment(),
@@ -88,9 +91,10 @@ def _gather() -> Login:
         defect=defect,
         astray=state == OPEN and _is_astray(home),
         terminal=terminal,
+        of_root=asked and _is_of_root(),
         host=os.uname().nodename if asked else "",
-        locked_command=settings.locked_command if settings else "fail",
-        locked_wait=settings.locked_wait if settings else 0,
+        locked_command=locked_command,
+        locked_wait=locked_wait,
     )
 
 
@@ -140,6 +144,16 @@ def _has_terminal() -> bool:
     return os.isatty(0)
 
 
+def _is_of_root() -> bool:
+    """Whether root has become this user: then whoever types does not know the password, or would have been asked for it.
+
+    Where /proc hides the processes of others, that is not known, and so not said.
+    """
+    status = read_small(b"/proc/%d/status" % os.getppid(), CONFIG_MAX) or b""
+    fields = dict(line.split(b":", 1) for line in status.splitlines() if b":" in line)
+    return fields.get(b"Name", b"").strip() in _BECOMING and fields.get(b"Uid", b"").split()[:1] == [b"0"]
+
+
 def _is_astray(home: bytes) -> bool:
     """Whether the home was opened between the login's change into it and now, so that the working directory is below it."""
     try:
@@ -167,6 +181,9 @@ def _become(plan: Exec) -> NoReturn:
     try:
         os.execve(plan.path, plan.arguments, plan.environment)
     except OSError as error:
+        if plan.path == PYHOME:  # its words are not for a shell
+            say(f"{shown(plan.path)}: {error.strerror}")
+            sys.exit(NOT_UNLOCKED)
         say(f"{shown(plan.path)}: {error.strerror}; this is {shown(LAST_RESORT)}")
     dash = plan.arguments[0][:1] if len(plan.arguments) == 1 else b""
     os.execve(LAST_RESORT, (dash + b"sh", *plan.arguments[1:]), plan.environment)

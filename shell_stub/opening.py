@@ -11,7 +11,7 @@ from pam_pyhome.shell_stub.conversation import Unavailable, converse
 from pam_pyhome.shell_stub.decide import Exec, Refuse, Unlock, Wait, shown
 from pam_pyhome.shell_stub.say import say
 from pam_pyhome.shell_stub.state import MOUNTINFO, is_open
-from pam_pyhome.shell_stub.terminal import LeftError, Terminal
+from pam_pyhome.shell_stub.terminal import SILENCE_SECONDS, LeftError, SilentError, Terminal
 
 _OUTPUT = 1
 _LOOK_MILLISECONDS = 250
@@ -44,6 +44,12 @@ def _unlock(plan: Unlock) -> Exec | Refuse:
             converse(terminal)
     except (Unavailable, OSError) as error:
         say(f"{home} cannot be unlocked now: {error}")
+        return plan.otherwise
+    except SilentError:
+        line = f"nothing was typed for {SILENCE_SECONDS} seconds, so {home} stays locked; to unlock it, {plan.how}"
+        if isinstance(plan.otherwise, Refuse):
+            return Refuse(line)
+        say(line)
         return plan.otherwise
     except LeftError as error:
         return Refuse(str(error) or f"{home} stays locked", error.status)

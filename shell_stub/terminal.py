@@ -1,4 +1,8 @@
-"""The user's terminal: asking without echo, and leaving it as it was found, whatever happens."""
+"""The user's terminal: asking without echo, and leaving it as it was found, whatever happens.
+
+A terminal is no proof of a person: ssh -tt, mosh and many a script bring one on which nobody can type. So whoever types nothing
+for a while is not waited for, and each key gives as long again.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ import resource
 import select
 import signal
 import termios
+import time
 
-from pam_pyhome.formats.broker import MAX_SECRET
 from pam_pyhome.shell_stub.decide import NOT_UNLOCKED
+from pam_pyhome.shell_stub.line import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 # Places in what tcgetattr(3) gives.
-_INPUT, _LOCAL = 0, 3
-_LONGEST_LINE = 4096
+_INPUT, _LOCAL, _CONTROLS = 0, 3, 6
+SILENCE_SECONDS = 45
 _SIGNAL_STATUS = 128
 _CORE_CONTENT = "/proc/self/coredump_filter"
 _HEARD = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
@@ -31,6 +36,10 @@ class LeftError(Exception):
         """Keep both."""
         super().__init__(message)
         self.status = status
+
+
+class SilentError(Exception):
+    """Nobody has typed anything for SILENCE_SECONDS."""
 
 
 class Signals:
@@ -95,6 +104,7 @@ class Terminal:
         self._signals = Signals().__enter__()
         self._before = _modes(self._fd)
         self._discard = False
+        self._deadline: float | None = time.monotonic() + SILENCE_SECONDS
         self._silence()
         return self
 
@@ -108,12 +118,13 @@ class Terminal:
         self._signals.__exit__(kind, value, trace)
 
     def _silence(self) -> None:
-        """Switch the echo off. What was typed ahead is no answer to a question that had not been asked."""
+        """Switch the echo off, and have each key at once. What was typed ahead is no answer to what had not been asked."""
         modes = _modes(self._fd)
         if modes:
             modes[_INPUT] |= termios.ICRNL
-            modes[_LOCAL] |= termios.ICANON | termios.ISIG
-            modes[_LOCAL] &= ~(termios.ECHO | termios.ECHOE | termios.ECHOK | termios.ECHONL)
+            modes[_LOCAL] |= termios.ISIG
+            modes[_LOCAL] &= ~(termios.ICANON | termios.ECHO | termios.ECHOE | termios.ECHOK | termios.ECHONL)
+            modes[_CONTROLS][termios.VMIN], modes[_CONTROLS][termios.VTIME] = 1, 0
         _set_modes(self._fd, termios.TCSAFLUSH, modes)
 
     def say(self, line: str) -> None:
@@ -121,45 +132,60 @@ class Terminal:
         self._show(f"{line}\n")
 
     def wait(self, *descriptors: int, seconds: float | None = None) -> set[int]:
-        """Those that are readable, or hung up; none after `seconds`. LeftError if a signal comes."""
+        """Those that are readable, or hung up; none after `seconds`. LeftError if a signal comes, SilentError if no key does."""
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         poll = select.poll()
         for descriptor in (self._signals.fileno(), *descriptors):
             poll.register(descriptor, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000)}
+        longest = min((each for each in (seconds, left) if each is not None), default=None)
+        ready = {descriptor for descriptor, _ in poll.poll(None if longest is None else longest * 1000)}
         self._signals.check()
+        if not ready and self._deadline is not None and time.monotonic() >= self._deadline:
+            raise SilentError
         return ready
 
     def ask(self, prompt: str, other: int) -> bytearray | None:
         """Show the prompt and read one answer, without its end of line; None if `other` became readable first.
 
-        The caller wipes the answer. One that is too long reads as an empty one. LeftError at the end of input.
+        The caller wipes the answer. One that is too long reads as an empty one. LeftError at the end of input, SilentError if
+        nobody types. A new prompt is no sign of a person; only keys are. While an answer is looked at, nobody has to type.
         """
         self._silence()
         self._show(prompt)
-        if other in self.wait(self._fd, other):
+        if self._deadline is None:
+            self._deadline = time.monotonic() + SILENCE_SECONDS
+        line = Line(self._before)
+        try:
+            answer = self._read(line, other)
+        finally:
+            line.wipe()
+        if answer is None:
             self._discard = True
             self._show("\r" + " " * len(prompt) + "\r")
             return None
-        answer = self._read_line()
         self._show("\n")
-        if answer is None:
-            raise LeftError
+        self._deadline = None
         self._discard = False
         return answer
 
-    def _read_line(self) -> bytearray | None:
-        """One line, which is complete when there is anything to read; None at the end of input."""
-        buffer = bytearray(_LONGEST_LINE)
-        try:
-            size = os.readv(self._fd, [buffer])
-        except OSError:  # it was hung up
-            return None
-        if not size:
-            return None
-        size -= buffer[size - 1] == ord("\n")
-        answer = buffer[:size] if size <= MAX_SECRET else bytearray()
-        wipe(buffer)
-        return answer
+    def _read(self, line: Line, other: int) -> bytearray | None:
+        """What is typed until the line ends; None if `other` became readable first. Never more than that line is taken."""
+        while other not in self.wait(self._fd, other):
+            try:
+                key = os.read(self._fd, 1)
+            except OSError:  # it was hung up
+                key = b""
+            try:
+                answer = line.key(key) if key else None
+            except EOFError:
+                key = b""
+            if not key:
+                self._show("\n")
+                raise LeftError
+            self._deadline = time.monotonic() + SILENCE_SECONDS
+            if answer is not None:
+                return answer
+        return None
 
     def _show(self, text: str) -> None:
         """Write, unless the terminal has been hung up: then the end of input comes next."""
@@ -196,8 +222,3 @@ def _set_modes(fd: int, when: int, modes: list[Any]) -> None:
             termios.tcsetattr(fd, when, modes)
     except termios.error:
         pass
-
-
-def wipe(buffer: bytearray) -> None:
-    """Overwrite in place."""
-    buffer[:] = bytes(len(buffer))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pam_pyhome.record import Record
 
 SKIP_SERVICES = ("cron", "crond", "atd", "sudo", "sudo-i", "systemd-user")
-_FLAGS = {"authenticate": "authenticate", "debug": "debug", "ssh-unlock": "ssh_unlock"}
+_FLAGS = {"authenticate": "authenticate", "debug": "debug", "ask": "ask", "ssh-unlock": "ssh_unlock"}
 _IGNORED = {"unwrap"}
 _LISTS = {"skip_services", "sshd_sync_off"}
 _CHOICES = {
@@ -33,6 +33,7 @@ class Settings(Record):
     """
 
     authenticate: bool = False
+    ask: bool = False
     debug: bool = False
     ssh_unlock: bool = False
     skip_services: tuple[str, ...] = SKIP_SERVICES

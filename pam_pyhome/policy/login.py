@@ -18,10 +18,10 @@ _OLD_TRIES = 3
 _WRONG_DELAY_MICROSECONDS = 2_000_000
 
 
-def open_along(pamh: Handle, repair: str) -> int:
+def open_along(pamh: Handle, repair: str, *, ask: bool) -> int:
     """Open the home with a password that another module verified. Never anything but PAM_IGNORE: this verifies nobody.
 
-    `repair`: the setting of that name.
+    `repair` and `ask`: the settings of these names.
     """
     backend = registry.find(pamh.account)
     if backend is None:
@@ -29,6 +29,8 @@ def open_along(pamh: Handle, repair: str) -> int:
     elif backend.mounted(pamh.account) is None:
         wishes = backend.wishes(pamh.account)
         if wishes.open_at_login:
+            if ask and not wishes.own_passphrase and not pamh.authtok:
+                return _open_untyped(pamh, backend)
             opened = _open_with_own(pamh, backend) if wishes.own_passphrase else _open_with_login(pamh, backend, repair)
             if opened is not None:
                 handover.hand_over(pamh, opened.with_vouched())
@@ -131,6 +133,21 @@ def _open_verified(pamh: Handle, backend: Backend, password: bytes, *, broken: i
     note_key(pamh, opened, password)
     handover.hand_over(pamh, opened)
     return pamh.PAM_SUCCESS
+
+
+def _open_untyped(pamh: Handle, backend: Backend) -> int:
+    """Ask for the password after a login that went without, as with a fingerprint: PAM_IGNORE, whatever it is.
+
+    Nobody has verified what is typed, so it proves no key file. Modules behind this one find it if it has opened the home.
+    """
+    answer = pamh.ask(messages.PASSWORD_PROMPT, explanation=messages.ask_to_unlock(pamh.account.name))
+    if answer:
+        code = _open_verified(pamh, backend, answer, broken=pamh.PAM_IGNORE)
+        if code == pamh.PAM_SUCCESS:
+            pamh.authtok = answer
+        elif code == pamh.PAM_AUTH_ERR:
+            tell(pamh, messages.wrong_at_login(pamh.account.name))
+    return pamh.PAM_IGNORE
 
 
 def unlock_over_ssh(pamh: Handle) -> int:

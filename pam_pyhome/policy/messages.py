@@ -145,6 +145,11 @@ def ask_to_unlock(user: str) -> str:
     return f"The encrypted home of {user} is locked."
 
 
+def wrong_at_login(user: str) -> str:
+    """The login went without a password, and what was typed for the home does not open it."""
+    return f"That does not open the encrypted home of {user}, so it stays locked; 'pyhome unlock' asks again."
+
+
 def wrong_password(user: str) -> str:
     """To the login-shell stub, before it asks again."""
     return f"That does not open the encrypted home of {user}; please try again."

@@ -29,7 +29,7 @@ def pam_sm_authenticate(pamh: Handle, _flags: int, argv: Sequence[bytes]) -> int
         return _guarded(pamh, lambda: login.unlock_over_ssh(pamh), pamh.PAM_IGNORE)
     if settings.authenticate:
         return _guarded(pamh, lambda: login.verify(pamh), pamh.PAM_AUTHINFO_UNAVAIL)
-    return _guarded(pamh, lambda: login.open_along(pamh, settings.repair), pamh.PAM_IGNORE)
+    return _guarded(pamh, lambda: login.open_along(pamh, settings.repair, ask=settings.ask), pamh.PAM_IGNORE)
 
 
 def pam_sm_setcred(pamh: Handle, _flags: int, _argv: Sequence[bytes]) -> int:

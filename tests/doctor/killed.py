@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -50,10 +51,10 @@ def killed_at(step: int, work: Callable[[], object]) -> int:
     return int(said) if status == 0 else 0
 
 
+@functools.cache
 def proposal() -> setup.Proposal:
-    """The plan alone: that it is proved is tested elsewhere."""
-    changes = [*pam_plan.changes(), *setup._unit_changes()]
-    return setup.Proposal(tuple(changes), {}, {})
+    """The plan alone, always made on the same machine: that it is proved is tested elsewhere."""
+    return setup.Proposal((*pam_plan.changes(), *setup._unit_changes()), {}, {})
 
 
 def undo() -> None:

@@ -192,6 +192,8 @@ CASES = {
     "no recovery key": Case(
         remove(f"{KEYS}/recovery-wrapped-passphrase"), "keys.recovery", "has no recovery key", answers=(PASSWORD,), trees=TREES
     ),
+    "ciphertext of root's": Case(owner(LOWER, 0), "keys.owner", "is that of root", "fail", trees=("debian12", "arch")),
+    "ciphertext of another uid": Case(owner(LOWER, 62222), "keys.owner", "is that of uid 62222", "fail", answers=("y",)),
     "a mount point of root's": Case(owner("/home/ada", 0), "keys.mountpoint", "belongs to uid 0", "fail"),
     "nothing to mount on": Case(run("/bin/rmdir", "/home/ada"), "keys.mountpoint", "cannot be mounted on", "fail"),
     "plain files in the locked home": Case(
@@ -207,9 +209,13 @@ CASES = {
     ),
     # Metadata of an fscrypt home
     "a protector for all to write": Case(
-        lambda machine: _protector(machine).chmod(0o666), "keys.slot", "can be changed by others", trees=("debian12", "arch")
+        lambda machine: _protector(machine).chmod(0o666), "keys.slot", "can be changed by others", trees=("debian12", "debian13")
     ),
-    "an fscrypt home for all to write": Case(mode("/home/flo", 0o777), "keys.mode", "mode 0777", trees=("debian12", "fedora")),
+    "a policy of another's": Case(
+        lambda machine: os.chown(_policy(machine), 62222, 62222), "keys.owner", "is that of uid 62222", "fail", answers=("y",),
+        trees=("debian12", "fedora"),
+    ),
+    "an fscrypt home for all to write": Case(mode("/home/flo", 0o777), "keys.mode", "mode 0777", trees=("debian12", "debian13")),
     "the protector is lost": Case(
         _lose_protector, "keys.slot", "has lost the protector", "fail", trees=("debian12", "arch"),
         answers=(FLO_KEY, PASSWORD, PASSWORD),

@@ -179,7 +179,7 @@ FAULTS = {
 def test_a_cause_is_found_once_and_cured(name: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fault, files = FAULTS[key], Files(tmp_path, name)
     monkeypatch.setattr(pam_files, "DIRECTORIES", (f"{tmp_path}/etc/pam.d", f"{tmp_path}/usr/lib/pam.d"))
-    monkeypatch.setattr(pam_files, "MODULES", (f"{tmp_path}/modules",))
+    monkeypatch.setattr(pam_files, "_module_directories", lambda: (f"{tmp_path}/modules",))
     monkeypatch.setattr(debian_pam, "PROFILE", f"{tmp_path}/none")
     monkeypatch.setattr(pam_plan, "DIRECTORY", f"{tmp_path}/etc/pam.d")
     assert files.complaints() == []

@@ -206,7 +206,7 @@ def test_a_killed_run_is_named_and_restored(machine: DoctorMachine) -> None:
     machine.run(["/bin/cp", f"{STATE}/journal", f"{STATE}/pending/journal"])
     assert "interrupted" in machine.said("setup", "--dry-run", status=1)
     said = machine.said("rollback", "setup", "--yes")
-    assert "an earlier run was interrupted; 1 path to write, 4 paths to remove was restored" in said
+    assert "an earlier run was interrupted; 1 path to write, 5 paths to remove was restored" in said
     assert machine.snapshot("/etc") == before
 
 

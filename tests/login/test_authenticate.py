@@ -95,6 +95,26 @@ def test_a_password_that_was_asked_for_is_there_for_later_modules(machine: Login
     assert said == ["message 1 Password: ", "auth 0"]
 
 
+def test_a_login_without_a_password_asks_where_that_is_set(machine: LoginMachine) -> None:
+    """As by fingerprint. It decides nothing; what was typed before is not asked for again, and nobody has to answer."""
+    finger, later = "auth required pam_permit.so\n", "auth required pam_unix.so use_first_pass\n"
+    machine.write_stack("finger", f"{finger}auth optional pam_pyhome.so ask\nsession optional pam_pyhome.so\n")
+    machine.write_stack("later", f"{finger}auth optional pam_pyhome.so ask\n{later}")
+    machine.write_stack("typed", "auth required pam_unix.so\nauth optional pam_pyhome.so ask\n")
+    asks = "message 1 The encrypted home of ada is locked. Password: "
+    said = machine.pam("finger", "ada", *answers(PASSWORD), "auth", "setcred", "open", "close")
+    assert said[:2] == [asks, "auth 0"]
+    assert said[-2:] == ["open 0", "close 0"]
+    assert TRIED in machine.log()
+    assert machine.pam("later", "ada", *answers(PASSWORD), "auth") == [asks, "auth 0"]
+    said = machine.pam("finger", "ada", *answers(b"wrong"), "auth")
+    assert said[0] == asks
+    assert "does not open the encrypted home of ada, so it stays locked" in said[1]
+    assert said[-1] == "auth 0"
+    assert machine.pam("finger", "ada", "answer=", "auth") == [asks, "auth 0"]
+    assert machine.pam("typed", "ada", *answers(PASSWORD), "auth") == ["message 1 Password: ", "auth 0"]
+
+
 def test_a_passphrase_of_its_own(machine: LoginMachine) -> None:
     wrap(machine.wrapped(), NEW)
     machine.keep_copies()

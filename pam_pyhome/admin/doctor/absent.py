@@ -24,7 +24,7 @@ def check(account: Account) -> Iterator[Finding]:
         mend = f"mount {quoted(unmounted)}" if unmounted else ""
         yield Finding(FAIL, "keys.absent", account.name, f"has a home that {found.reason(account)}", mend)
     elif found is not None:
-        yield Finding(FAIL, "keys.owner", account.name, f"has a home that {found.reason(account)}", _adopt(account))
+        yield Finding(FAIL, "keys.owner", account.name, f"has a home that {found.reason(account)}", _mend_owner(account, found))
     elif _has_copies(account) and _is_gone(account):
         place = kept.place_of(account)
         text = f"has copies of key files in {place}, but no encrypted home, though its file system is mounted"
@@ -62,6 +62,13 @@ def _about_uid(account: Account) -> Iterator[Finding]:
     for uid in uids:
         text = f"has a login protector that says it is uid {uid}'s, so pam_fscrypt does not open it"
         yield Finding(WARN, "keys.uid", account.name, text, _adopt(account))
+
+
+def _mend_owner(account: Account, found: absent.Absence) -> str:
+    """What root has put there, and nobody else could change since, is given to the account; all else is for `pyhome adopt`."""
+    if found.uid != 0:
+        return _adopt(account)
+    return f"chown --recursive --no-dereference {quoted(account.name)}: {quoted(found.path)}"
 
 
 def _adopt(account: Account) -> str:

@@ -44,6 +44,7 @@ def test_defaults() -> None:
         ),
         ([b"locked_command_users=ada:plain,bob"], Settings(unknown=("locked_command_users=ada:plain,bob",))),
         ([b"locked_command_users=:plain"], Settings(unknown=("locked_command_users=:plain",))),
+        ([b"ask"], Settings(ask=True)),
         ([b"locked_command=plain"], Settings(locked_command="plain")),
         ([b"locked_command=wait:30"], Settings(locked_command="wait", locked_wait=30)),
         ([b"locked_command=wait:30", b"locked_command=fail"], Settings(locked_command="fail", locked_wait=30)),

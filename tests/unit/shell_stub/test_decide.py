@@ -12,6 +12,7 @@ from pam_pyhome.shell_stub.decide import (
     NOT_UNLOCKED,
     OPEN,
     PLAIN,
+    PYHOME,
     Exec,
     Login,
     Refuse,
@@ -134,6 +135,41 @@ def test_locked_without_a_terminal_where_commands_run_plain() -> None:
     assert plan.arguments == (b"bash", b"-c", b"make")
     assert plan.directory == b""
     assert "without it" in plan.notices[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [b"pyhome status", b"pyhome", b" pyhome  unlock --password-file - ", b"/usr/bin/pyhome lock --wait=60"],
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_pyhome_itself_needs_no_open_home_and_no_shell(command: bytes, terminal: bool) -> None:
+    plan = executed(decide(login(b"-c", command, state=LOCKED, terminal=terminal)))
+    assert plan == Exec(PYHOME, (b"pyhome", *command.split()[1:]), {**SSH, b"SHELL": BASH})
+    assert executed(decide(login(b"-c", command, state=OPEN))).path == BASH
+
+
+@pytest.mark.parametrize(
+    "command",
+    [b"pyhome status; id", b"pyhome status\nid", b"pyhome $(id)", b"pyhome status >x", b"pyhome `id`", b"pyhome 'a'", b"pyhome *",
+     b"pyhome ~", b"pyhome a&", b"pyhome |id", b"./pyhome status", b"pyhomed", b"A=1 pyhome status", b"/tmp/pyhome status",
+     b"exec pyhome status", b"pyhome \xff", b"pyhome\tstatus", b"pyhome #", b"pyhome \\x", b"pyhome {a,b}", b"", b"  "],
+)  # fmt: skip
+def test_nothing_else_passes_for_it(command: bytes) -> None:
+    assert isinstance(decide(login(b"-c", command, state=LOCKED)), Refuse)
+    for arguments in ((b"pyhome status",), (b"-c", b"pyhome status", b"x"), (b"-lc", b"pyhome status")):
+        assert isinstance(decide(login(*arguments, state=LOCKED)), Refuse)
+
+
+def test_a_forced_command_is_what_counts_and_not_what_the_client_asked_for() -> None:
+    asks = {**SSH, b"SSH_ORIGINAL_COMMAND": b"pyhome unlock"}
+    assert isinstance(decide(login(b"-c", b"borg serve", environment=asks, state=LOCKED)), Refuse)
+    assert executed(decide(login(environment=asks, state=LOCKED))).path == PYHOME
+
+
+def test_root_is_asked_for_nothing_and_gets_the_shell() -> None:
+    plan = executed(decide(login(state=LOCKED, terminal=True, of_root=True)))
+    assert (plan.arguments, plan.directory, len(plan.notices)) == ((b"-bash",), b"", 1)
+    assert isinstance(decide(login(b"-c", b"make", state=LOCKED, terminal=True, of_root=True)), Refuse)
 
 
 ENVIRONMENTS = st.dictionaries(st.sampled_from([b"SHELL", b"HOME", b"PWD", b"SSH_ORIGINAL_COMMAND", b"X"]), st.binary(max_size=5))
