@@ -130,6 +130,7 @@ def interrupted(machine: CreateMachine, how: str, step: int, name: str) -> str:
     return said
 
 
+@pytest.mark.guarantee(21)
 @pytest.mark.parametrize("kind", ["fscrypt", "ecryptfs"])
 def test_at_any_step(place: CreateMachine, kind: str) -> None:
     """Killed, all is as it was or given again it goes on; what fails is taken back, or goes on likewise."""
@@ -178,6 +179,7 @@ def other_machine(machine: CreateMachine, kind: str, name: str) -> int:
     return new
 
 
+@pytest.mark.guarantee(21)
 @pytest.mark.parametrize("kind", ["fscrypt", "ecryptfs"])
 def test_a_disk_from_another_machine(place: CreateMachine, kind: str) -> None:
     name = new_home(place, kind)
@@ -212,6 +214,7 @@ def refuses(machine: CreateMachine, *arguments: str, words: str, status: int = 5
     assert differences(before, everything(machine)) == []
 
 
+@pytest.mark.guarantee(21)
 def test_a_number_that_is_somebody_elses_here(place: CreateMachine) -> None:
     name, other = new_home(place, "ecryptfs"), f"here{next(_names)}"
     old = uid_of(place, name)
@@ -225,6 +228,7 @@ def test_a_number_that_is_somebody_elses_here(place: CreateMachine) -> None:
     check_ecryptfs(place, name, uid)
 
 
+@pytest.mark.guarantee(21)
 def test_a_link_gives_nothing_of_others_away(place: CreateMachine) -> None:
     """Whoever has a home can write into it that the storage of somebody else is theirs, who is here or has gone."""
     name, victim = new_home(place, "ecryptfs"), new_home(place, "ecryptfs")
@@ -246,6 +250,7 @@ def test_a_link_gives_nothing_of_others_away(place: CreateMachine) -> None:
     refuses(place, name, words="what opens the home is not on this machine")
 
 
+@pytest.mark.guarantee(21)
 def test_a_protector_of_somebody_elses_is_not_given_away(place: CreateMachine) -> None:
     name, victim = new_home(place, "fscrypt"), new_home(place, "fscrypt")
     mine, theirs = (
