@@ -29,6 +29,8 @@ PLACES = {
     "by a group": "groupadd staff2; usermod -aG staff2 ada; mkdir -m 710 /home/team; chgrp staff2 /home/team; "
     "mv /home/ada /home/team; usermod -d /home/team/ada ada",
 }
+#: Those that the real pam_fscrypt does not open.
+OURS_ALONE = ("the disk out of reach", "a home that is not listed")
 
 
 @pytest.mark.parametrize("where", PLACES)
@@ -38,6 +40,8 @@ def test_wherever_it_is_it_opens_and_is_locked(ada: FscryptMachine, where: str) 
     assert not ada.path("/home/ada/secret").exists()
     assert not ada.path("/home/team/ada/secret").exists()
     assert len(os.listdir(ada.path("/home/team/ada" if where == "by a group" else "/home/ada"))) > 0
+    theirs = ada.log_in(PASSWORD, "sh=ada:cat ~ada/secret", service="pam_fscrypt")
+    assert (theirs == OPENED) == (where not in OURS_ALONE)
 
 
 def test_whatever_name_is_typed_it_is_one_home(unlisted: FscryptMachine) -> None:
