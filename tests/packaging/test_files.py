@@ -103,7 +103,8 @@ def test_manual_page_renders_without_warnings(page: Path) -> None:
 def test_every_message_has_its_place_in_troubleshooting() -> None:
     text = (REPOSITORY / "docs/troubleshooting.md").read_text()
     headings = {line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")}
-    functions = [value for name, value in vars(messages).items() if callable(value) and not name.startswith("_")]
-    sentences = {function(*["USER"] * function.__code__.co_argcount) for function in functions}
+    functions = [value for value in vars(messages).values() if getattr(value, "__module__", "") == messages.__name__]
+    names = {function: function.__code__.co_varnames[: function.__code__.co_argcount] for function in functions}
+    sentences = {function(*map(str.upper, given)) for function, given in names.items()}
     assert len(sentences) > 5
     assert sentences <= headings

@@ -105,7 +105,7 @@ def test_a_home_of_a_new_name_and_number_opens_with_both(vm: VM, new_user: Maker
     name, uid = f"{person.name}-new", person.uid + 5000
     vm.wait_until(f"! pgrep -u {person.uid}", 60)
     vm.run(f"usermod --login {name} --uid {uid} --home /home/{name} --move-home {person.name}")
-    assert f"/home/{name}, which was of {person.name} with uid {person.uid}" in vm.out(f"pyhome adopt --dry-run {name}")
+    assert f"is to be {name}'s (uid {uid})" in vm.out(f"pyhome adopt --dry-run {name}")
     vm.run(f"pyhome adopt --yes {name}")
     person.mountpoint, person.lower, person.keyfiles = (
         path.replace(f"/{person.name}", f"/{name}", 1) for path in (person.mountpoint, person.lower, person.keyfiles)
