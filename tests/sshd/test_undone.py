@@ -50,11 +50,11 @@ def test_revert_leaves_no_trace(machine: SshdMachine) -> None:
     assert machine.etc() == before
 
 
-# What the packages do before their files go, up to what does not concern sshd.
+# What the packages do before their files go, without what takes pyhome's lines out of the PAM files: they were there before.
 PACKAGING = REPOSITORY / "packaging"
 REMOVALS = {
     "debian": f"(sed '/pam-auth-update/,$d' {PACKAGING}/debian/pyhome.prerm; echo fi) > /root/prerm; sh -e /root/prerm remove",
-    "arch": f". {PACKAGING}/arch/pyhome.install; pre_remove",
+    "arch": f"sed '/# Those that setup did not/,/^  fi/d' {PACKAGING}/arch/pyhome.install > /root/made; . /root/made; pre_remove",
 }
 
 
