@@ -95,12 +95,13 @@ def test_refusals(ecryptfs: LoginMachine) -> None:
         ran = pyhome(ecryptfs, ADA, "recovery", *verb)
         assert (ran.code, ran.out, ran.err) == (42, "", f"pyhome recovery {verb[0]}: copies are root's; run it as root\n")
     assert pyhome(ecryptfs, ROOT, "recovery", "backups", "nobodyhere").code == 41
-    # What ada puts in the place of her directory leads nowhere.
+    # What ada puts in the place of her directory leads nowhere: that where the link led before is hers.
     link = ecryptfs.path("/home/ada/.ecryptfs")
     link.unlink()
     link.symlink_to("/etc")
     ran = pyhome(ecryptfs, ROOT, "recovery", "restore", "ada", "Private.sig", "--yes")
-    assert (ran.code, ran.out) == (15, "")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("/home/.ecryptfs/ada/.ecryptfs/Private.sig ")
     assert not ecryptfs.path("/etc/Private.sig").exists()
     assert ecryptfs.wrapped().read_bytes() == before
 

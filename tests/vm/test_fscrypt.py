@@ -143,9 +143,9 @@ def test_a_busy_home_stays_open_until_its_holder_ends(vm: VM, eve: FscryptPerson
 @pytest.mark.parametrize("damage", ["truncate -s 30", "truncate -s 0", "cp /etc/hostname"])
 @pytest.mark.guarantee(9)
 def test_a_damaged_protector_lets_in_and_says_so(vm: VM, eve: FscryptPerson, damage: str) -> None:
-    """No home was ever opened, so there is no good copy."""
+    """Without a good copy, as where the home was never opened with pyhome."""
     file = f"/.fscrypt/protectors/{eve.protector}"
-    vm.run(f"cp -a {file} /root/protector; {damage} {file}; sha256sum {file} > /root/damaged")
+    vm.run(f"rm -rf /var/lib/pyhome/*.{eve.name}; cp -a {file} /root/protector; {damage} {file}; sha256sum {file} > /root/damaged")
     mark = vm.cursor()
     with shell.ssh(vm, eve.name, eve.password) as session:
         assert len([line for line in session.greeting.splitlines() if "encrypted home" in line]) == 1
