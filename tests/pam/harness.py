@@ -176,7 +176,13 @@ class Machine:
             return []
 
     def log(self) -> str:
-        """The system log so far."""
+        """The system log so far, with all that had been sent to it before this call."""
+        assert self._init is not None
+        assert self._init.stdin is not None
+        assert self._init.stdout is not None
+        self._init.stdin.write(b"?")
+        self._init.stdin.flush()
+        self._init.stdout.readline()
         return self.path("/run/log").read_text(encoding="utf-8", errors="replace")
 
     def records(self, *what: str) -> list[dict[str, str]]:

@@ -95,7 +95,10 @@ def keep_log() -> None:
                 file.write(os.fsencode(f"<{80 + int(record['PRIORITY'])}>{speaker}: {record['MESSAGE']}\n"))
             elif log.fileno() in ready:
                 file.write(log.recv(65536).rstrip(b"\n\0") + b"\n")
-            elif not os.read(0, 1024):
+            elif os.read(0, 1):
+                # Everything that had been sent when this was asked is in the files now.
+                os.write(1, b"read\n")
+            else:
                 return
 
 
