@@ -47,15 +47,15 @@ def unlisted(listed: Iterable[Account]) -> Iterator[Account]:
 
     `listed`: those whom it lists.
     """
-    known = {account.uid: account.home for account in listed}
-    least, names = uid_min(), set()
+    listed = list(listed)
+    known, homes = {account.uid for account in listed}, {account.home.rstrip("/") for account in listed}
+    least, names = uid_min(), {account.name for account in listed}
     for name in _names_of_homes():
-        account = look_up(name)
+        account = None if name in names else look_up(name)
         if account is not None and account.uid >= least and account.uid not in known:
             names.add(account.name)
             yield account
-    parents = {SHARED_HOMES, *(os.path.dirname(home) for home in known.values())} - {"", "/"}
-    for uid in _owners(parents) - known.keys():
+    for uid in set(_owners(homes)) - known:
         account = _of_uid(uid) if uid >= least else None
         if account is not None and account.name not in names:
             yield account
@@ -66,14 +66,22 @@ def _names_of_homes() -> Iterator[str]:
     yield from dict.fromkeys((*(name.partition(".")[2] for name in _entries(kept.STATE)), *_entries(ecryptfs_store.SHARED)))
 
 
-def _owners(parents: set[str]) -> set[int]:
-    """Whose homes are in directories where homes are, and whose protectors there are."""
-    # A level deeper too, as in /home/DOMAIN/USER.
-    places = [*parents, *(path for name in _entries(SHARED_HOMES) if _owner(path := f"{SHARED_HOMES}/{name}") == 0)]
+def _owners(homes: set[str]) -> Iterator[int]:
+    """Who has directories beside these homes, and who has protectors; not root."""
+    for parent in {SHARED_HOMES, *map(os.path.dirname, homes)} - {"", "/"}:
+        for path in (f"{parent}/{name}" for name in _entries(parent)):
+            # Where everybody is listed, this is a hundred thousand times nothing.
+            if path in homes:
+                continue
+            owner = _owner(path)
+            if owner:
+                yield owner
+            elif owner == 0 and parent == SHARED_HOMES:  # as in /home/DOMAIN/USER
+                yield from filter(None, (_owner(f"{path}/{name}") for name in _entries(path)))
     for mountpoint in dict.fromkeys((fscrypt_store.ROOT, *(os.fsdecode(each.mountpoint) for each in fscrypt_store.main_mounts()))):
-        kinds = (fscrypt_store.POLICIES, fscrypt_store.PROTECTORS)
-        places += [f"{mountpoint.rstrip('/')}/{fscrypt_store.METADATA}/{kind}" for kind in kinds]
-    return {owner for place in places for owner in map(_owner, (f"{place}/{name}" for name in _entries(place))) if owner}
+        for kind in (fscrypt_store.POLICIES, fscrypt_store.PROTECTORS):
+            place = f"{mountpoint.rstrip('/')}/{fscrypt_store.METADATA}/{kind}"
+            yield from filter(None, (_owner(f"{place}/{name}") for name in _entries(place)))
 
 
 def _entries(path: str) -> list[str]:
