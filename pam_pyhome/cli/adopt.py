@@ -15,7 +15,8 @@ from pam_pyhome.admin.adoption_record import find
 from pam_pyhome.backends.ecryptfs_store import LOWER
 from pam_pyhome.cli import homes_text, options, plans
 from pam_pyhome.cli.create import end_properly
-from pam_pyhome.cli.failure import INTERRUPTED, CommandError
+from pam_pyhome.cli.failure import INTERRUPTED, CommandError, insist_on_root
+from pam_pyhome.cli.usage import RootCommand
 from pam_pyhome.errors import (
     AdoptError,
     HomeBusyError,
@@ -50,7 +51,7 @@ _ADVICE = {
 }
 
 
-@click.command(help="Make the home of USER theirs again, after another name, another uid, or on another machine.")
+@click.command(cls=RootCommand, help="Make the home of USER theirs again, after another name, another uid, or on another machine.")
 @options.USER
 @click.option("--from", "old_name", metavar="NAME", help="The user's name from before.")
 @click.option("--from-uid", "old_uid", metavar="UID", type=click.IntRange(0, 2**32 - 2), help="The uid from before.")
@@ -59,8 +60,7 @@ _ADVICE = {
 @options.JSON
 def adopt(user: str, *, old_name: str | None, old_uid: int | None, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Plan, confirm, carry out."""
-    if os.geteuid() != 0:
-        raise CommandError("reads and writes files of root; run it as root", 1)
+    insist_on_root("reads and writes files of root")
     if old_name is not None and ("/" in old_name or old_name in ("", ".", "..")):
         raise click.UsageError(f"'{one_line(old_name)}' cannot be a user's name")
     os.chdir("/")  # this process is not what keeps the home busy
