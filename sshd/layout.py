@@ -156,10 +156,12 @@ def split(held: bytes) -> tuple[bytes, Origin | None, bytes]:
 
     Only the first marker divides: users may write more. Files of version 0.1.0 name no origin.
     """
-    if held.startswith(MARKER):
-        foreign, own = b"", held.removeprefix(MARKER)
+    # Editors may take away the LF of a last line, also of the marker's.
+    text = _ended(held)
+    if text.startswith(MARKER):
+        foreign, own = b"", text.removeprefix(MARKER)
     else:
-        foreign, marker, own = held.partition(b"\n" + MARKER)
+        foreign, marker, own = text.partition(b"\n" + MARKER)
         if not marker:
             return held, None, b""
         foreign += b"\n"

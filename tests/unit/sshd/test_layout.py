@@ -120,6 +120,14 @@ def test_a_user_cannot_write_above_the_line() -> None:
     assert merge(PATH, Keys(content, own(b"")))[0] == b""
 
 
+def test_the_line_divides_also_where_an_editor_took_away_its_end() -> None:
+    for administrators in (b"", THREE):
+        held = administrators + MARKER.rstrip(b"\n")
+        content, _ = merge(PATH, Keys(held, own(TWO), origin=HERE))
+        assert split(content) == (administrators, HERE, TWO)
+        assert merge(PATH, Keys(content, own(TWO), origin=HERE))[0] == content
+
+
 HOSTILE = ["", ".", "..", "../../etc/shadow", "a/b", "a\0b", "a\nb", "a\x1b[2J", ".pyhome-staged", "x" * 300]
 
 
