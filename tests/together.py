@@ -18,7 +18,10 @@ from tests.vm.image import SUITES
 
 HERE = Path(__file__).parent
 PYTEST = [sys.executable, "-u", "-m", "pytest", "-p", "tests.no_skips", "-p", "no:cacheprovider", "-v", "--durations=10"]
+FAULT_LINES, FAULT_WIDTH = 20, 400
 KEYLESS = ("unit", "fuzz", "doctor", "packaging", "sshd")
+#: What pytest's summary says of a test that failed, and what a failed one has shown.
+_FAULTS = ("FAILED ", "ERROR ", "SKIPPED, and", "E   ")
 _CLOSING = re.compile(r"^=+ (.*) in [0-9.]+s.* =+$")
 _COUNT = re.compile(r"([0-9]+) (passed|failed|errors?)\b")
 
@@ -30,6 +33,7 @@ class Run:
         """Start it."""
         self.name = name
         self.closing = "no end"
+        self.faults: list[str] = []
         self.seconds = 0.0
         self._began = time.monotonic()
         pipe, none = subprocess.PIPE, subprocess.DEVNULL
@@ -44,6 +48,8 @@ class Run:
         """Print what it says, as it says it."""
         for line in lines:
             print(f"{self.name}: {line}", end="", flush=True)
+            if line.startswith(_FAULTS):
+                self.faults.append(line.rstrip())
             closing = _CLOSING.match(line)
             self.closing = closing[1] if closing else self.closing
         self.seconds = time.monotonic() - self._began
@@ -67,6 +73,10 @@ def main() -> int:
         runs.append(Run("homes", [str(HERE / name) for name in suites if name not in KEYLESS]))
         runs.append(Run("parts", [str(HERE / name) for name in KEYLESS]))
     code = max(run.wait() for run in runs)
+    for run in runs:
+        # Once more: what one run has printed in the middle is far above the end of the others.
+        for line in run.faults[-FAULT_LINES:]:
+            print(f"{run.name}: {line[:FAULT_WIDTH]}")
     for run in runs:
         print(f"{run.name}: {run.closing}; {run.seconds / 60:.0f} minutes")
     passed, failed = (sum(run.count(what) for run in runs for what in words) for words in (("passed",), ("failed", "error")))
