@@ -387,10 +387,16 @@ class Play:
         self.bound = True
 
     def unbind(self, _dice: random.Random) -> None:
-        """No more, if locking the home has not taken it away."""
+        """No more, if locking the home has not taken it away.
+
+        Where the home was locked when it was bound, its mount has come to lie on top of both places, and leaves both.
+        """
+        was_readable = self.is_readable()
         with contextlib.suppress(OSError):
             umount(ELSEWHERE, MNT_DETACH)
-        self.bound = False
+        self.bound = os.path.ismount(ELSEWHERE)
+        if was_readable and not self.is_readable():
+            self.opened = self.hold = False
         self._may_lock()
 
     def mount_again(self, dice: random.Random) -> None:
@@ -479,11 +485,13 @@ class Play:
     def _clear_the_way(self) -> None:
         self.make_room(random.Random())
         for is_there, what in (
-            (self.inner, f"{self.home}/directory"), (self.covered, self.home), (self.bound, ELSEWHERE), (self.second, self.second),
+            (self.inner, f"{self.home}/directory"), (self.covered, self.home), (self.second, self.second),
         ):  # fmt: skip
             if is_there:
                 with contextlib.suppress(OSError):
                     umount(what, MNT_DETACH)
+        while os.path.ismount(ELSEWHERE):  # the home's own mount may lie on top
+            umount(ELSEWHERE, MNT_DETACH)
         self.inner = self.covered = self.bound = False
         self.second = ""
         if self.moved:
