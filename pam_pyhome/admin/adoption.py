@@ -53,7 +53,7 @@ def look(user: str, said: Said, others: Others) -> Outlook:
     begun = find(user)
     if begun is not None:
         if accounts.look_up(user) != begun.account:
-            raise AdoptError(user, facts.UNFINISHED, f"for uid {begun.account.uid} and {begun.account.home}")
+            raise facts.UnfinishedError(user, "adopt", user, begun.account.uid, begun.account.home)
         trouble = places.missing(*begun.places)
         if trouble is not None:
             raise AdoptError(user, facts.NOT_THERE, trouble)

@@ -7,13 +7,20 @@ root gives this account's name is what counts. A name or a uid that is somebody 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import pwd
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from pam_pyhome.admin import accounts, conversion_record, creation_record, in_use, places, removal_record
+from pam_pyhome.admin import (
+    accounts,
+    adoption_record,
+    conversion_record,
+    creation_record,
+    in_use,
+    places,
+    removal_record,
+)
 from pam_pyhome.admin import adoption_facts as facts
 from pam_pyhome.admin.adoption_metadata import Metadata
 from pam_pyhome.admin.adoption_record import Frozen, Move, Record
@@ -21,7 +28,7 @@ from pam_pyhome.admin.creation_choice import ECRYPTFS, FSCRYPT
 from pam_pyhome.admin.plan import observe
 from pam_pyhome.backends import ecryptfs_store as store
 from pam_pyhome.backends import fscrypt_find, fscrypt_store, kept
-from pam_pyhome.errors import AdoptError, NoHomeError, PyhomeError
+from pam_pyhome.errors import AdoptError, FormatError, NoHomeError, PyhomeError
 from pam_pyhome.formats import ecryptfs_layout as layout
 from pam_pyhome.formats import fscrypt_meta as meta
 from pam_pyhome.kernel import fscrypt
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pam_pyhome.backends.base import Account
+
+    _AnyRecord = conversion_record.Record | creation_record.Begun | removal_record.Record | Record
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -60,6 +69,7 @@ def look(user: str, said: Said) -> Record:
     if account.uid < users.uid_min():
         raise AdoptError(user, facts.SYSTEM_USER, f"uid {account.uid}")
     users.check(account)
+    _check_others(account, said.name)
     home = _check_home(account)
     policy = _policy(home)
     found = _of_ecryptfs(account, home, said) if policy is None else _of_fscrypt(account, home, policy)
@@ -71,7 +81,7 @@ def look(user: str, said: Said) -> Record:
     moves = list(_moves(account, found, name, uid))
     if found.backend == ECRYPTFS:
         _check_storage(account, uid, said, trees)
-    _check_others(user, name)
+    _check_others(account, name)
     _check_closed(account, found, policy, trees, uid)
     frozen = tuple(_frozen(user, moves, [*trees, *found.inner], uid, account))
     gid = _gid(trees, uid, account)
@@ -156,8 +166,32 @@ def _of_ecryptfs(account: Account, home: str, said: Said) -> _Found:
     copies = () if signatures is None else tuple(_copies(layout.SIGNATURES, signatures.content))
     # Two homes may have one mount passphrase; so name or number has to fit as well.
     mine = {*names, account.name, said.name}
-    copies = tuple(each for each in copies if _parts(each)[1] in mine or (not names and _parts(each)[0] in (account.uid, *uids)))
+    known = {account.uid, *uids}
+    copies = tuple(
+        each for each in copies if _parts(each)[1] in mine or (not names and (_parts(each)[0] in known or _is_left(each, config)))
+    )
     return _Found(ECRYPTFS, tuple(sorted(names)), uids, copies, trees, (config,))
+
+
+def _is_left(copies: str, config: str) -> bool:
+    """Whether copies are of somebody who is here no more, and of a home that was mounted where this one says.
+
+    usermod has given all that is in the home to the new number, and nothing else there tells the old name.
+    """
+    uid, name = _parts(copies)
+    ours, theirs = (observe(f"{place}/{layout.MOUNTPOINT}") for place in (config, f"{kept.STATE}/{copies}"))
+    if ours is None or theirs is None or ours.content is None or ours.content != theirs.content:
+        return False
+    return accounts.look_up(name) is None and not _has_user(uid)
+
+
+def _has_user(uid: int) -> bool:
+    """Whether the number is somebody's here."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def named_by(link: str) -> str | None:
@@ -230,10 +264,15 @@ def _moves(account: Account, found: _Found, name: str, uid: int) -> Iterator[Mov
             yield _move(account, tree, target)
     mine = os.path.basename(kept.place_of(account))
     # Whoever has that name or that number here now has their own.
-    fit = list(itertools.product((uid, account.uid), (name, account.name)))
-    others = [each for each in found.copies if each != mine and _parts(each) in fit]
+    fit = [each for each in found.copies if _parts(each)[1] in (name, account.name) and _fits(_parts(each)[0], uid, account)]
+    others = [each for each in fit if each != mine]
     if mine not in found.copies and not os.path.lexists(kept.place_of(account)) and len(others) == 1:
         yield _move(account, f"{kept.STATE}/{others[0]}", kept.place_of(account))
+
+
+def _fits(uid: int, old: int, account: Account) -> bool:
+    """Whether the number of copies is the account's, from before or now, or nobody's."""
+    return uid in (old, account.uid) or not _has_user(uid)
 
 
 def _parts(copies: str) -> tuple[int, str]:
@@ -286,12 +325,30 @@ def _check_metadata(account: Account, home: str, policy: str, uid: int) -> None:
             raise AdoptError(account.name, facts.OTHERS_THINGS, f"{file.path} is of uid {uid}")
 
 
-def _check_others(user: str, name: str) -> None:
-    """AdoptError while another verb has something of this home in hand."""
-    for find in (conversion_record.find, creation_record.find, removal_record.find):
-        for each in {user, name}:
-            if find(each) is not None:
-                raise AdoptError(user, facts.UNFINISHED, f"of {each}")
+def _check_others(account: Account, name: str | None) -> None:
+    """UnfinishedError while a verb has something of this home in hand, under any name that it had.
+
+    That can be finished under the name only that it was begun with: all the places are called after it.
+    """
+    for each, record, verb in _begun():
+        then = record.account if record is not None else account
+        is_old = accounts.look_up(each) is None and (then.uid == account.uid or then.home == account.home)
+        if each in (account.name, name) or is_old:
+            raise facts.UnfinishedError(account.name, verb, each, then.uid, then.home)
+
+
+def _begun() -> Iterator[tuple[str, _AnyRecord | None, str]]:
+    """The records of all users: the name, what is on record, None if that cannot be read, and the verb."""
+    kinds = ((conversion_record, "encrypt"), (creation_record, "create"), (removal_record, "remove"), (adoption_record, "adopt"))
+    for kind, verb in kinds:
+        for each in kind.users():
+            record: _AnyRecord | None = None
+            with contextlib.suppress(FormatError):
+                record = kind.find(each)
+            if record is None:
+                yield each, None, verb
+            else:
+                yield each, record, record.direction if isinstance(record, conversion_record.Record) else verb
 
 
 def _check_closed(account: Account, found: _Found, policy: str | None, trees: list[str], uid: int) -> None:

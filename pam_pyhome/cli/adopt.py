@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_pyhome.admin import adoption
+from pam_pyhome.admin import accounts, adoption
 from pam_pyhome.admin import adoption_facts as facts
 from pam_pyhome.admin.adoption_find import Said
 from pam_pyhome.admin.adoption_record import find
+from pam_pyhome.admin.conversion_facts import DECRYPT, ENCRYPT
 from pam_pyhome.backends.ecryptfs_store import LOWER
 from pam_pyhome.cli import homes_text, options, plans
 from pam_pyhome.cli.create import end_properly
@@ -41,7 +42,6 @@ _ADVICE = {
     facts.NOT_THERE: "mount its disk, or correct the path with 'usermod --home'",
     facts.OPEN: "'pyhome lock {user}' locks it",
     facts.MOUNTED: "unmount it",
-    facts.UNFINISHED: "finish that first, as the user who began it",
     facts.SEVERAL_NAMES: "say which with '--from NAME'",
     facts.SEVERAL_UIDS: "see with 'ls -ln' whose files they are; 'chown' those that are only out of place",
     facts.OTHERS_UID: "if that number was {user}'s where the home is from, give '--from-uid' with it",
@@ -160,6 +160,9 @@ def _reported(user: str) -> Iterator[None]:
     """Turn what goes wrong into a CommandError."""
     try:
         yield
+    except facts.UnfinishedError as error:
+        said = f"{user}: {error.reason} ({error.detail}); {_to_finish(error, user)}"
+        raise CommandError(said, error.exit_code) from AdoptError(user, error.reason, error.detail)
     except (PyhomeError, OSError) as error:
         raise CommandError(_failed(error, user), getattr(error, "exit_code", 1)) from error
     except KeyboardInterrupt as error:
@@ -183,6 +186,24 @@ def _failed(error: PyhomeError | OSError, user: str) -> str:
             thing = os.fsdecode(name) if isinstance(name, str | bytes) else user
             said = f"{thing}: {error.strerror or error}; give this again when that is mended"
     return said + _half(user)
+
+
+def _to_finish(error: facts.UnfinishedError, user: str) -> str:
+    """What finishes that: under the name and in the place where it was begun."""
+    finishing = f"'pyhome {error.verb} {quoted(error.name)}' finishes that"
+    if error.verb in (ENCRYPT, DECRYPT):
+        finishing = f"'pyhome status {quoted(error.name)}' says how to finish that"
+    now = accounts.look_up(user)
+    if now is None or (error.name != user and accounts.look_up(error.name) is not None):
+        return finishing
+    changes = [f"--login {quoted(error.name)}"] if error.name != user else []
+    changes += [f"--uid {error.uid}"] if error.uid != now.uid else []
+    if error.home != now.home:
+        changes += [f"--home {quoted(error.home)}"]
+        changes += ["--move-home"] if os.path.isdir(now.home) and not os.path.lexists(error.home) else []
+    if not changes:
+        return finishing
+    return f"'usermod {' '.join(changes)} {quoted(user)}' makes the account what it was, then {finishing}; rename again after that"
 
 
 def _half(user: str) -> str:

@@ -50,18 +50,19 @@ def status(user: str | None, *, as_json: bool) -> None:
     """A sentence; one more, if a copy of the home is kept, or if what was begun is not finished."""
     conversions, running = _conversions(user), _running(user)
     removals, adoptions = (_begun(each, user) for each in (removal_record.users, adoption_record.users))
+    begun = bool(conversions or removals or adoptions or running)
     with answering():
         try:
             found = _asked(user)
         except homes.FailedError as error:
-            if error.failure.kind not in (NoHomeError.__name__, NoUserError.__name__) or not (conversions or removals or running):
+            if error.failure.kind not in (NoHomeError.__name__, NoUserError.__name__) or not begun:
                 raise
             found = []
         if as_json:
             click.echo(homes_json.listing(found, conversions, removals, running, adoptions))
             return
         _print(map(homes_text.headline, found))
-        if not (found or conversions or removals or running):
+        if not (found or begun):
             click.echo(homes_text.NO_HOMES, err=True)
         _print(map(homes_text.running, running))
         if os.geteuid() != 0:

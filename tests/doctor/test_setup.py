@@ -50,6 +50,10 @@ def test_setup_then_rollback_leaves_no_trace(machine: DoctorMachine) -> None:
     assert "setup" in machine.said("rollback")
     assert "done" in machine.said("rollback", "setup", "--yes")
     assert machine.snapshot("/etc") == before
+    done, undone = machine.records("setup-changed")
+    assert SYSTEM_AUTH in done["PYHOME_WHY"]
+    assert undone["PYHOME_WHY"].startswith("took back what 'pyhome setup' had done: ")
+    assert SYSTEM_AUTH in undone["PYHOME_WHY"]
     assert machine.said("rollback") == "there is nothing to take back\n"
     assert machine.said("rollback", "setup", "--yes") == "nothing to change\n"
 

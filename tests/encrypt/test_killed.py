@@ -118,6 +118,8 @@ def test_ended_or_out_of_space(machine: EncryptMachine, how: str) -> None:
         if machine.place().exists():
             assert "is begun and not finished" not in said
             assert "what 'pyhome encrypt' had begun is taken back" in machine.convert("decrypt", "ada")
+            told = machine.records("conversion-taken-back")[-1]
+            assert (told["USER"], told["PYHOME_WHY"]) == ("ada", "by 'pyhome encrypt'")
         assert machine.remains() == [], f"step {step}: {said}"
         assert machine.metadata()["/home/.fscrypt/policies"] == [], f"step {step}: {said}"
     assert failed > 5

@@ -95,6 +95,8 @@ def test_passwd_asks_once_for_the_password_that_the_home_has(machine: FscryptMac
 def test_root_is_told_what_a_reset_means_and_the_next_login_asks_for_the_old_password(machine: FscryptMachine) -> None:
     before = machine.protector().read_bytes()
     assert any("still opens with the old password only" in line for line in reset(machine, NEW))
+    (told,) = machine.records("password-reset")
+    assert (told["USER"], told["UID"], told["PYHOME_SERVICE"]) == ("ada", str(ADA), "login")
     assert machine.protector().read_bytes() == before
     said = machine.pam("login", "ada", *answers(NEW, PASSWORD), "auth", "setcred", "open", READ, "close")
     assert sum(line.startswith("message 1 ") and line.endswith(" Old password: ") for line in said) == 1

@@ -113,6 +113,8 @@ def test_a_login_to_a_partly_locked_home_opens_it_again(machine: FscryptMachine)
         session.go_on()
         session.finish()
         assert "is only partly locked" in machine.log()
+        told = machine.records("partly-locked")[0]
+        assert (told["USER"], told["UID"], told["HOME"]) == ("ada", str(ADA), "/home/ada")
         assert not machine.is_open()
         again, _ = start(machine, "wait", "close")
         assert machine.is_open()

@@ -100,6 +100,9 @@ def test_without_a_copy_the_login_goes_on_with_one_sentence(machine: LoginMachin
     details = [line for line in machine.log().splitlines() if "the home is not usable: " in line]
     assert len(details) == 1
     assert "wrapped" in details[0] or "Private.sig" in details[0]
+    (told,) = machine.records("unusable")
+    assert (told["USER"], told["PYHOME_SERVICE"], told["SYSLOG_IDENTIFIER"]) == ("ada", "login", "pam_pyhome")
+    assert f"the home is not usable: {told['PYHOME_WHY']}" in details[0]
     assert differences(before, machine.snapshot(*WATCHED)) == []
 
 
@@ -127,7 +130,9 @@ def test_with_a_copy_the_home_opens_and_is_mended(machine: LoginMachine, inside:
     good = {path.name: path.read_bytes() for path in machine.kept().iterdir()}
     CURABLE[damage](machine)
     said = machine.pam("login", "ada", *answers(PASSWORD), "auth", "open")
-    assert "the home was not opened" in machine.log()  # but it was tried: the key was there
+    (told,) = machine.records("not-unlocked")  # but it was tried: the key was there
+    assert (told["USER"], told["PYHOME_SERVICE"]) == ("ada", "login")
+    assert f"the home was not opened: {told['PYHOME_WHY']}" in machine.log()
     assert "auth 0" in said
     assert inside("keys", PASSWORD) == KEYS
     assert inside("mountpoint") == "/home/ada"

@@ -114,6 +114,7 @@ def test_a_configuration_file_that_must_not_be_believed(machine: Machine, how: s
     machine.pam("test", "ada", "open")
     assert machine.worker_runs() == ["4"]
     assert "ignored a setting" in machine.log()
+    assert "/etc/pyhome.conf" in machine.records("setting-ignored")[0]["PYHOME_WHY"]
 
 
 def test_without_root_nothing_can_be_done(machine: Machine) -> None:
@@ -193,6 +194,8 @@ def test_the_home_of_another_user_with_the_same_uid(machine: Machine) -> None:
     assert machine.worker_runs() == []
     assert machine.leases(61001) == []
     assert "another user with the same uid has their home open: uid 61001; the home is left alone" in machine.log()
+    told = machine.records("same-uid")[0]
+    assert (told["USER"], told["PYHOME_WHY"]) == ("ada", "uid 61001; the home is left alone")
 
 
 def test_an_open_home_in_a_place_with_a_strange_name(machine: Machine) -> None:

@@ -191,7 +191,9 @@ def test_but_not_for_ever(impatient: Machine) -> None:
         began = time.monotonic()
         assert impatient.pam("test", "ada", "open", "close") == ["open 0", "close 0"]
         assert time.monotonic() - began > 0.6
-    assert "user ada: the session is not counted: no lease: " in impatient.log()
+    (told,) = impatient.records("no-lease")
+    assert (told["USER"], told["UID"]) == ("ada", str(ADA))
+    assert f"user ada: the session is not counted: {told['PYHOME_WHY']}" in impatient.log()
     assert impatient.leases(ADA) == []
 
 

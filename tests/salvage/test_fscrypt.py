@@ -66,7 +66,11 @@ def fresh(machine: SalvageMachine, path: str = AT) -> Iterator[str]:
 def test_a_home_opens_read_only(machine: SalvageMachine, path: str, secret: str, file: str) -> None:
     typed = machine.recovery.upper().replace("-", " ")
     given = {"recovery": machine.recovery.encode(), "as typed": typed.encode(), "password": PASSWORD}[secret]
+    before = len(machine.records("recovered"))
     place = machine.opens(path, given)
+    (told,) = machine.records("recovered")[before:]
+    name, uid = path.rpartition("/")[2], machine.run(["stat", "-c", "%u", path]).strip()
+    assert (told["PYHOME_WHY"], told["USER"], told["UID"]) == (f"{path} on {place}", name, uid)
     assert place == f"/run/pyhome-recover/{path.rpartition('/')[2]}"
     assert machine.run(["cat", f"{place}/{file}"]) in {"dear\n", "written while open\n"}
     for attempt in (f"touch {place}/new", f"rm {place}/{file}", f"echo x > {place}/{file}"):

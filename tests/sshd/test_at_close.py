@@ -152,3 +152,6 @@ def test_what_the_user_wrote_is_believed_no_more_than_elsewhere(full: FullMachin
     said = [line for line in full.log().splitlines() if "pyhome-sync" in line]
     assert said
     assert all("user ada: not all SSH keys were carried to sshd: /home/ada/.ssh/authorized_keys" in line for line in said)
+    for each in full.records("keys-not-carried"):
+        assert each["USER"] == "ada"
+        assert each["PYHOME_WHY"].startswith("/home/ada/.ssh/authorized_keys:")

@@ -32,6 +32,8 @@ def test_a_locked_home_lets_its_owner_in_and_an_open_one_still_does(served: Sshd
         served.hide_home("ada")
     served.pyhome("apply", "--yes")
     assert served.lets_in("ada", second_key)
+    (told,) = served.records("sshd-changed")  # the second run changed nothing
+    assert str(DROP_IN) in told["PYHOME_WHY"]
 
 
 def test_a_users_own_edits_arrive_by_sync(served: SshdMachine) -> None:

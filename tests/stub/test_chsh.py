@@ -62,3 +62,15 @@ def test_what_root_has_decided_and_what_would_not_work_stays(enrolled: Place, ch
     before = login_shell(enrolled, "ada")
     sync(enrolled)
     assert (login_shell(enrolled, "ada"), recorded(enrolled)) == (before, [f"ada:{BASH}"])
+
+
+def test_what_cannot_be_put_back_is_on_record(enrolled: Place) -> None:
+    shells = enrolled.machine.path("/etc/pyhome-shells")
+    enrolled.machine.run(["usermod", "-s", DASH, "ada"])
+    shells.rename(shells.with_name("elsewhere"))
+    shells.symlink_to("elsewhere")
+    sync(enrolled)
+    assert login_shell(enrolled, "ada") == DASH
+    (told,) = enrolled.machine.records("shell-not-kept")
+    assert told["PYHOME_WHY"] == "pyhome-shells: is a link or no regular file"
+    assert (told["SYSLOG_IDENTIFIER"], "USER" in told) == ("pyhome-sync", False)

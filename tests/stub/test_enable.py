@@ -73,6 +73,9 @@ def test_on_and_off(fresh: Place) -> None:
     assert (again.status, b"nothing was changed" in again.out) == (0, True)
     assert pyhome(fresh, "disable", "ada").status == 0
     assert (login_shell(fresh, "ada"), recorded(fresh)) == (BASH, [])
+    told = fresh.machine.records("shell-changed")[-2:]
+    assert [each["PYHOME_WHY"] for each in told] == [STUB, BASH]
+    assert {(each["USER"], each["UID"], each["HOME"]) for each in told} == {("ada", str(ADA), "/home/ada")}
     assert b"nothing was changed" in pyhome(fresh, "disable", "ada").out
     assert fresh.ssh("ada", "true").status == 0
 

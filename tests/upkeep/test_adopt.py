@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,6 @@ from tests.verbs.command import ROOT, Ran, on_terminal, pyhome
 
 pytestmark = pytest.mark.root
 
-SCRIPT = str(Path(__file__).parents[1] / "create/killed.py")
 SHARED = "/home/.ecryptfs"
 _uids = itertools.count(62000)
 _names = itertools.count(1)
@@ -120,44 +118,6 @@ def test_another_name_or_uid(place: CreateMachine, kind: str, how: str) -> None:
     CHECKS[kind](place, name, uid)
     again = adopted(place, name)
     assert again.out.startswith(f"{name}: /home/{name} and what belongs to it are theirs already\n")
-
-
-def interrupted(machine: CreateMachine, how: str, step: int, name: str) -> str:
-    """A run that something happens to at a step; its output."""
-    done = machine.ran("/usr/bin/python3", "-I", "-B", SCRIPT, how, str(step), "adopt", "--yes", name)
-    said = (done.stdout + done.stderr).decode()
-    assert "Traceback" not in said, said
-    return said
-
-
-@pytest.mark.guarantee(21)
-@pytest.mark.parametrize("kind", ["fscrypt", "ecryptfs"])
-def test_at_any_step(place: CreateMachine, kind: str) -> None:
-    """Killed, all is as it was or given again it goes on; what fails is taken back, or goes on likewise."""
-    name = usermod(place, new_home(place, kind), "both")
-    steps = int(interrupted(place, "kill", 0, name).rpartition("steps=")[2])
-    assert steps > 30
-    outcomes = set()
-    for number, step in enumerate(range(1, steps + 1, 11)):
-        name = usermod(place, name, "both")
-        before = everything(place)
-        interrupted(place, "fail" if number % 3 == 2 else "kill", step, name)
-        begun = place.path(f"{KEPT}/adopting/{name}").exists()
-        if not begun and f"/home/{name}" in " ".join(differences(before, everything(place))):
-            outcomes.add("done")
-        else:
-            outcomes.add("begun" if begun else "as it was")
-        if begun and number % 4 == 0:
-            assert f"'pyhome adopt {name}' finishes that" in pyhome(place, ROOT, "status", name).out
-        adopted(place, name)
-        uid = int(place.run(["id", "-u", name]))
-        assert uid_of(place, name) == uid, step
-        if kind == "ecryptfs":
-            check_ecryptfs(place, name, uid)
-        left = [path for top in ("/home", SHARED, KEPT, "/.fscrypt/protectors") for path in place.path(top).glob(".pyhome*")]
-        assert left + list(place.path(f"{KEPT}/adopting").glob(f"*{name}/*")) == []
-    assert {"begun", "as it was"} <= outcomes
-    CHECKS[kind](place, name, int(place.run(["id", "-u", name])))
 
 
 def other_machine(machine: CreateMachine, kind: str, name: str) -> int:

@@ -56,6 +56,19 @@ for directory, folders, files in os.walk(top):
         print(path[len(top):], oct(s.st_mode), s.st_uid, s.st_gid, s.st_mtime_ns, content, same, xattrs)
 """
 
+#: In which mount namespaces an eCryptfs directory is mounted.
+MOUNTED = "grep -ls ' - ecryptfs ' /proc/[0-9]*/mountinfo || true"
+
+#: Kills the conversion of $2's home to the kind $1 once it copies; says where the new home is mounted at that moment.
+KILL = f"""
+exec 3<&0
+pyhome encrypt --yes --password-file - --backend $1 $2 <&3 >/dev/null &
+pid=$!
+while kill -0 $pid && ! pgrep -x rsync >/dev/null; do sleep 0.02; done
+{MOUNTED}
+kill -KILL $pid
+"""
+
 
 def make(vm: VM) -> str:
     """A user with a plain home full of oddities."""
@@ -63,6 +76,7 @@ def make(vm: VM) -> str:
     people.add_user(vm, name)
     vm.write("/root/fill", FILL)
     vm.write("/root/describe", DESCRIBE)
+    vm.write("/root/kill", KILL)
     vm.run(f"sh /root/fill /home/{name}; echo {LETTER!r} > /home/{name}/letter; chown {name}: /home/{name}/letter; sync")
     return name
 
@@ -130,14 +144,17 @@ def test_there_and_back(vm: VM, backend: str) -> None:
 @backends(ecryptfs="bookworm", fscrypt="trixie")
 @pytest.mark.guarantee(16)
 def test_killed_and_gone_on_with(vm: VM, backend: str) -> None:
-    """Killed while it copies, and the machine started again: the plain home is as it was."""
+    """Killed while it copies, nothing runs or is mounted; after another start of the machine, too, the plain home is as it was."""
     if backend == "fscrypt":
         fscrypt_people.prepare(vm)
     name = make(vm)
     before = described(vm, name)
     vm.wait_until(f"! pgrep -u {name}", 60)
-    command = f"timeout -s KILL 0.9 pyhome encrypt --yes --password-file - --backend {backend} {name}"
-    vm.run(command, stdin=f"{PASSWORD}\n", check=False)
+    opened = vm.run(f"sh /root/kill {backend} {name}", stdin=f"{PASSWORD}\n", check=False).out
+    assert bool(opened.strip()) == (backend == "ecryptfs")
+    vm.run(f"flock -w 30 /var/lib/pyhome/converting/.lock.{name} true")
+    assert vm.out("pgrep -x rsync || true") == ""
+    assert vm.out(MOUNTED) == ""
     assert described(vm, name) == before
     vm.power_off()
     vm.power_on()
