@@ -28,12 +28,19 @@ class Qemu:
         self.work = work
         self.port = _free_port()
         argv = _argv(image, disk, work, self.port)
-        with (work / "qemu.log").open("ab") as log:
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        log = work / "console.log"
+        self._said_before = log.stat().st_size if log.exists() else 0
+        with (work / "qemu.log").open("ab") as complaints:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints)
 
     def running(self) -> bool:
         """Tell whether the emulator has not ended."""
         return self._process.poll() is None
+
+    def has_panicked(self) -> bool:
+        """Tell whether the kernel has given up since this power-on."""
+        log = self.work / "console.log"
+        return log.exists() and b"Kernel panic" in log.read_bytes()[self._said_before :]
 
     def wait(self, timeout: float) -> None:
         """Wait until the emulator has ended by itself; ``subprocess.TimeoutExpired`` if it has not after ``timeout`` seconds."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds until a machine must answer over ssh. Ten is usual; a loaded builder may need many times that.
 BOOT_TIMEOUT = 240
+#: A kernel that dies while it boots gets so many chances in all.
+BOOTS = 3
 #: Seconds a root command may take unless the caller says otherwise.
 RUN_TIMEOUT = 120
 #: A key exchange that an emulated processor does in a fraction of a second.
@@ -81,8 +83,17 @@ class VM:
     def power_on(self) -> None:
         """Switch on with the disk as it is and wait until the machine has settled."""
         began = time.monotonic()
-        self._qemu = Qemu(self.image, self._disk, self.work)
-        self._wait_for_sshd(began + BOOT_TIMEOUT)
+        for boots_left in reversed(range(BOOTS)):
+            self._qemu = Qemu(self.image, self._disk, self.work)
+            try:
+                self._wait_for_sshd(began + BOOT_TIMEOUT)
+                break
+            except VMError:
+                if not boots_left or not self.qemu.has_panicked():
+                    raise
+            # On a busy machine the emulator now and then gives the kernel an interrupt that it cannot stand while it boots.
+            say(self.suite, "the kernel did not come up; again")
+            self.power_off()
         self.run("systemctl is-system-running --wait", check=False, timeout=BOOT_TIMEOUT)
         say(self.suite, f"up after {time.monotonic() - began:.0f} s, ssh on port {self.qemu.port}")
 
@@ -104,7 +115,7 @@ class VM:
 
     def _wait_for_sshd(self, deadline: float) -> None:
         while not _greets(self.qemu.port):
-            if time.monotonic() > deadline or not self.qemu.running():
+            if time.monotonic() > deadline or not self.qemu.running() or self.qemu.has_panicked():
                 raise VMError(f"{self.suite} does not answer over ssh; its console said:\n{self.qemu.console_tail()}")
             time.sleep(0.5)
 
