@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from pam_pyhome.backends.base import Account
 
-    _AnyRecord = conversion_record.Record | creation_record.Begun | removal_record.Record | Record
-
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -182,16 +180,7 @@ def _is_left(copies: str, config: str) -> bool:
     ours, theirs = (observe(f"{place}/{layout.MOUNTPOINT}") for place in (config, f"{kept.STATE}/{copies}"))
     if ours is None or theirs is None or ours.content is None or ours.content != theirs.content:
         return False
-    return accounts.look_up(name) is None and not _has_user(uid)
-
-
-def _has_user(uid: int) -> bool:
-    """Whether the number is somebody's here."""
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True
+    return accounts.look_up(name) is None and not fscrypt_find.is_user(uid)
 
 
 def named_by(link: str) -> str | None:
@@ -272,7 +261,7 @@ def _moves(account: Account, found: _Found, name: str, uid: int) -> Iterator[Mov
 
 def _fits(uid: int, old: int, account: Account) -> bool:
     """Whether the number of copies is the account's, from before or now, or nobody's."""
-    return uid in (old, account.uid) or not _has_user(uid)
+    return uid in (old, account.uid) or not fscrypt_find.is_user(uid)
 
 
 def _parts(copies: str) -> tuple[int, str]:
@@ -328,27 +317,25 @@ def _check_metadata(account: Account, home: str, policy: str, uid: int) -> None:
 def _check_others(account: Account, name: str | None) -> None:
     """UnfinishedError while a verb has something of this home in hand, under any name that it had.
 
-    That can be finished under the name only that it was begun with: all the places are called after it.
+    That can be finished under the name only that it was begun with: all the places are called after it. FormatError for a record
+    that cannot be read and may be of this home.
     """
-    for each, record, verb in _begun():
-        then = record.account if record is not None else account
-        is_old = accounts.look_up(each) is None and (then.uid == account.uid or then.home == account.home)
-        if each in (account.name, name) or is_old:
-            raise facts.UnfinishedError(account.name, verb, each, then.uid, then.home)
-
-
-def _begun() -> Iterator[tuple[str, _AnyRecord | None, str]]:
-    """The records of all users: the name, what is on record, None if that cannot be read, and the verb."""
     kinds = ((conversion_record, "encrypt"), (creation_record, "create"), (removal_record, "remove"), (adoption_record, "adopt"))
     for kind, verb in kinds:
         for each in kind.users():
-            record: _AnyRecord | None = None
-            with contextlib.suppress(FormatError):
+            is_ours = each in (account.name, name)
+            if not is_ours and accounts.look_up(each) is not None:
+                continue  # of somebody else, who is here
+            try:
                 record = kind.find(each)
+            except FormatError as error:
+                raise FormatError(f"{kind.DIRECTORY}/{each}", error.reason) from None
             if record is None:
-                yield each, None, verb
-            else:
-                yield each, record, record.direction if isinstance(record, conversion_record.Record) else verb
+                continue  # finished meanwhile
+            then = record.account
+            if is_ours or then.uid == account.uid or then.home == account.home:
+                began = record.direction if isinstance(record, conversion_record.Record) else verb
+                raise facts.UnfinishedError(account.name, began, each, then.uid, then.home)
 
 
 def _check_closed(account: Account, found: _Found, policy: str | None, trees: list[str], uid: int) -> None:

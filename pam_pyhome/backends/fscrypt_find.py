@@ -183,10 +183,11 @@ def _has_moved(
     if trouble is not None:
         return False
     owner = store.owner_of(mount, store.PROTECTORS, protector.descriptor, account)[0]
-    return owner == account.uid or (owner == 0 and not _is_user(protector.uid))
+    return owner == account.uid or (owner == 0 and not is_user(protector.uid))
 
 
-def _is_user(uid: int) -> bool:
+def is_user(uid: int) -> bool:
+    """Whether a uid is somebody's here."""
     try:
         return bool(pwd.getpwuid(uid))
     except KeyError:

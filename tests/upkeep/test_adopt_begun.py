@@ -178,3 +178,21 @@ def test_begun_under_the_old_name(place: CreateMachine, verb: str) -> None:
     name = usermod(place, old, "name")
     adopted(place, name)
     CHECKS["fscrypt"](place, name, uid_of(place, name))
+
+
+def test_a_record_that_cannot_be_read(place: CreateMachine) -> None:
+    """It may be of this home if its user is not here; then it is named, and nothing is advised that may be wrong."""
+    name = usermod(place, new_home(place, "fscrypt"), "name")
+    somebody = new_home(place, "fscrypt")
+    record = place.path(f"{KEPT}/converting/{somebody}")
+    record.write_bytes(b"rubbish")
+    assert pyhome(place, ROOT, "adopt", "--dry-run", name).code == 0
+    gone = record.rename(record.with_name("gone"))
+    before = everything(place)
+    ran = pyhome(place, ROOT, "adopt", "--yes", name)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (10, "", 1), ran
+    assert f"{name}: {KEPT}/converting/gone: " in ran.err
+    assert "usermod" not in ran.err
+    assert differences(before, everything(place)) == []
+    gone.unlink()
+    adopted(place, name)
