@@ -34,18 +34,18 @@ _COUNT = re.compile(r"([0-9]+) (passed|failed|errors?)\b")
 
 
 class Run:
-    """One pytest: what it is to run, and how it ended. Which tests failed, pytest keeps in a cache of that name."""
+    """One pytest: what it is to run, and how it ended. Which tests failed, pytest keeps in a cache of its own for each name."""
 
-    def __init__(self, name: str, arguments: list[str], cache: str) -> None:
-        """Start it."""
-        self.name, self.cache, self.arguments = name, cache, arguments
+    def __init__(self, name: str, arguments: list[str], note: str = "") -> None:
+        """Start it. `note` is added to the name where it is printed."""
+        self.name, self.arguments = name + note, arguments
         self.closing = "no end"
         self.faults: list[str] = []
         self.seconds = 0.0
         self._began = time.monotonic()
         pipe, none = subprocess.PIPE, subprocess.DEVNULL
         self._process = subprocess.Popen(
-            [*PYTEST, "-o", f"cache_dir={CACHES / cache}", *arguments],
+            [*PYTEST, "-o", f"cache_dir={CACHES / name}", *arguments],
             stdin=none,
             stdout=pipe,
             stderr=subprocess.STDOUT,
@@ -79,34 +79,29 @@ class Run:
 def main() -> int:
     """0 if all tests passed. Arguments are an expression for pytest's -k, and then only the machines' tests are run."""
     chosen = f" and ({' '.join(sys.argv[1:])})" if sys.argv[1:] else ""
-    runs = [Run(suite, [str(HERE / "vm"), "-k", suite + chosen], suite) for suite in SUITES]
+    runs = [Run(suite, [str(HERE / "vm"), "-k", suite + chosen]) for suite in SUITES]
     if not chosen:
         suites = sorted({path.parent.name for path in HERE.glob("*/test_*.py")} - {"vm"} | {"unit"})
-        runs.append(Run("homes", [str(HERE / name) for name in suites if name not in KEYLESS], "homes"))
-        runs.append(Run("parts", [str(HERE / name) for name in KEYLESS], "parts"))
-    codes = {run.name: run.wait() for run in runs}
+        runs.append(Run("homes", [str(HERE / name) for name in suites if name not in KEYLESS]))
+        runs.append(Run("parts", [str(HERE / name) for name in KEYLESS]))
+    codes = [run.wait() for run in runs]
     failed = sum(run.count("failed", "error") for run in runs)
     passed = sum(run.count("passed") for run in runs)
-    few = failed <= max(1, AGAIN_AT_MOST * (passed + failed))
-    seconds = [_again(run) for run in runs if codes[run.name] == SOME_FAILED and few]
-    for second in seconds:
-        codes[second.cache] = second.wait()
+    seconds, better = [], 0
+    for number, run in enumerate(runs):
+        if codes[number] == SOME_FAILED and failed <= max(1, AGAIN_AT_MOST * (passed + failed)):
+            again = ["--last-failed", "--last-failed-no-failures=none", *run.arguments]
+            seconds.append(second := Run(run.name, again, ", again"))
+            codes[number] = second.wait()
+            better += second.count("passed") if codes[number] == 0 else 0
     for run in (*runs, *seconds):
         # Once more: what one run has printed in the middle is far above the end of the others.
         for line in run.faults[-FAULT_LINES:]:
             print(f"{run.name}: {line[:FAULT_WIDTH]}")
     for run in (*runs, *seconds):
         print(f"{run.name}: {run.closing}; {run.seconds / 60:.0f} minutes")
-    better = sum(second.count("passed") for second in seconds if codes[second.cache] == 0)
     print(f"all: {passed + better} passed, {better} of them when they ran again; {failed - better} failed")
-    return max(codes.values())
-
-
-def _again(run: Run) -> Run:
-    """What has failed in `run`, once more, until it has ended."""
-    second = Run(f"{run.name}, again", ["--last-failed", "--last-failed-no-failures=none", *run.arguments], run.cache)
-    second.wait()
-    return second
+    return int(any(codes))  # a run that was killed has a negative one
 
 
 if __name__ == "__main__":
